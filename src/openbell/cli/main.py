@@ -1,0 +1,65 @@
+"""The `openbell` command. Each command lives in a module of its own and is imported only when it is called."""
+
+import sys
+from typing import NamedTuple
+
+import openbell
+
+
+class Command(NamedTuple):
+    """One command of the command line: its group on the help page, where it lives, what it does."""
+
+    group: str
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "init": Command("Project", "project", "write an openbell.toml for the project in this folder"),
+    "check": Command("Project", "project", "validate openbell.toml and say what would run, and why"),
+    "run": Command("Project", "run", "run the pipeline of a commit"),
+    "log": Command("Project", "run", "show the log of a job"),
+    "deploy": Command("Deliver", "deploy", "bring a release into an environment"),
+    "approve": Command("Deliver", "deploy", "approve a rollout that waits for a person"),
+    "rollback": Command("Deliver", "deploy", "bring the previous release back"),
+    "abort": Command("Deliver", "deploy", "stop a rollout and take its candidate back"),
+    "resume": Command("Deliver", "deploy", "go on with what an interrupted openbell left"),
+    "status": Command("Look", "environment", "what runs where"),
+    "watch": Command("Look", "deploy", "follow a rollout live"),
+    "why": Command("Look", "deploy", "explain a decision with the evidence it stood on"),
+    "up": Command("Environment", "environment", "start an environment on this machine"),
+    "down": Command("Environment", "environment", "stop an environment; its data stays"),
+    "doctor": Command("Environment", "doctor", "what is missing on this machine, and how to get it"),
+    "demo": Command("Environment", "demo", "the whole story on this machine, with orders flowing"),
+}
+
+
+def overview() -> str:
+    """Compose the help page: the commands by group. Kept free of the parser so that it appears at once."""
+    lines = [
+        f"openbell {openbell.__version__}: {openbell.__doc__ or ''}".rstrip(),
+        "",
+        "Usage: openbell COMMAND [--help]",
+    ]
+    group = ""
+    for name, command in COMMANDS.items():
+        if command.group != group:
+            group = command.group
+            lines += ["", group]
+        lines.append(f"  {name:<10} {command.summary}")
+    lines += [
+        "",
+        "Exit codes: 0 done; 1 work failed or was rolled back; 2 usage or configuration; 3 waits for a person;",
+    ]
+    lines += ["            130 interrupted. State lives in .openbell/ of the project, or where OPENBELL_STATE says."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command that the arguments name; the exit code is its return value."""
+    if sys.argv[1:] in ([], ["--help"], ["-h"], ["help"]):
+        print(overview())
+        return
+    from openbell.cli.parser import parse_and_run
+
+    sys.exit(parse_and_run(sys.argv[1:]))

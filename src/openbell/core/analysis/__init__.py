@@ -1,0 +1,1 @@
+"""How a candidate is judged: pure functions from samples to verdicts."""

@@ -1,0 +1,214 @@
+"""The configuration, `openbell.toml`, as frozen structs.
+
+Every default here is a number of the user's specification, so a project that agrees with it writes nothing down. This
+module knows the shape of the configuration and nothing else; `openbell.core.validation` holds the rules between fields,
+`openbell.adapters.toml` the file, its lines and the origin of each value.
+
+Units are last in every name: `_s` seconds, `_ms` milliseconds, `_pct` percent (0 to 100).
+"""
+
+from typing import Literal
+
+import msgspec
+
+Protocol = Literal["http", "websocket", "fix", "leader"]
+StrategyName = Literal["rolling", "blue-green", "canary"]
+TriggerKind = Literal["push", "pull-request", "tag", "schedule", "person"]
+Stage = Literal["quality", "test", "build", "smoke", "load"]
+JobService = Literal["postgres", "valkey"]
+OnBreak = Literal["notify", "rollback"]
+
+COMMIT_STAGES: tuple[Stage, ...] = ("quality", "test", "build")
+"""Stages that a commit goes through, in order; smoke and load belong to an environment's deployment."""
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Configuration is immutable and refuses unknown keys."""
+
+
+class ProjectInfo(Frozen):
+    """`[project]`: who this is."""
+
+    name: str
+    description: str = ""
+
+
+class Reports(Frozen):
+    """Files that a job leaves in `{out}`, by format; each is read after the job and can fail it."""
+
+    sarif: str | None = None
+    junit: str | None = None
+    cobertura: str | None = None
+    k6: str | None = None
+
+
+class Job(Frozen):
+    """`[jobs.NAME]`: one command in one environment; `matrix` multiplies it.
+
+    `run` may use `{out}` (the job's output folder), `{root}`, matrix axes, and for smoke and load the addresses of the
+    services (`{api_url}`, `{fix-gateway_address}` ...). `inputs` and `outputs` are gitignore-style patterns.
+    """
+
+    stage: Stage
+    run: str
+    matrix: dict[str, tuple[str, ...]] = {}
+    needs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ("**",)
+    outputs: tuple[str, ...] = ()
+    reports: Reports = Reports()
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    services: tuple[JobService, ...] = ()
+    tools: tuple[str, ...] = ()
+    on: tuple[TriggerKind, ...] = ()
+    timeout_s: float = 600.0
+    retries: int = 0
+    fail_fast: bool = False
+    allow_failure: bool = False
+    cache: bool = True
+    coverage_min_pct: float | None = None
+    not_checked_exit_codes: tuple[int, ...] = ()
+
+
+class Service(Frozen):
+    """`[services.NAME]`: a process that serves. `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}`, `{version}`.
+
+    A service of protocol `http`, `websocket` or `leader` speaks HTTP on `{port}`; a `fix` service speaks FIX there and
+    HTTP (health, metrics, drain) on `{http_port}`.
+    """
+
+    protocol: Protocol
+    run: str
+    health: str = "/healthz"
+    ready: str = "/readyz"
+    metrics: str = "/metrics"
+    drain: str = "/drain"
+    env: dict[str, str] = {}
+    start_timeout_s: float = 30.0
+    drain_timeout_s: float = 30.0
+
+
+class ReleaseInfo(Frozen):
+    """`[release]`: how what was built becomes something that runs on machines.
+
+    `prepare` runs once per release in its own folder with the artifacts of the build stage beside it (`{artifacts}`); the
+    folder's `bin` then leads the services' PATH. `expand` runs before a release is placed, `contract` after its watch.
+    """
+
+    prepare: str | None = None
+    expand: str | None = None
+    contract: str | None = None
+    config: tuple[str, ...] = ()
+
+
+class Approval(Frozen):
+    """How many people must approve, and who may: names of people or of `[teams]`. The author never counts."""
+
+    required: int = 1
+    by: tuple[str, ...] = msgspec.field(default=(), name="from")
+
+
+class RollbackTriggers(Frozen):
+    """`[environments.NAME.rollback_on]`: any of these takes a release back at once (the specification's numbers).
+
+    A rate is judged over `window_s` once `requests_min` requests are in it, and must be broken `ticks` times in a row.
+    """
+
+    error_rate_pct_max: float = 5.0
+    p95_ms_max: float = 2000.0
+    restarts_max: int = 3
+    failed_health_checks_max: int = 5
+    window_s: float = 60.0
+    requests_min: int = 10
+    ticks: int = 3
+
+
+class WatchLimits(Frozen):
+    """`[environments.NAME.watch_for]`: what is monitored for an hour after a deployment (the specification's numbers)."""
+
+    duration_s: float = 3600.0
+    error_rate_pct_max: float = 0.1
+    p95_ms_max: float = 500.0
+    throughput_change_pct_max: float = 10.0
+    cpu_change_pct_max: float = 20.0
+    memory_growth_pct_max: float = 20.0
+    requests_min: int = 100
+    on_break: OnBreak = "notify"
+
+
+class Phase(Frozen):
+    """One phase of a canary: so much traffic for so long."""
+
+    weight_pct: int
+    hold_s: float
+
+
+class RolloutPolicy(Frozen):
+    """`[environments.NAME.rollout]`: the numbers of a strategy. `phases` is for canary, `weight_pct`/`hold_s` for blue-green."""
+
+    max_surge: int = 1
+    max_unavailable: int = 0
+    healthy_timeout_s: float = 30.0
+    weight_pct: int = 5
+    hold_s: float = 300.0
+    watch_s: float = 600.0
+    keep_replicas: int = 1
+    phases: tuple[Phase, ...] = (
+        Phase(weight_pct=5, hold_s=300.0),
+        Phase(weight_pct=25, hold_s=600.0),
+        Phase(weight_pct=50, hold_s=900.0),
+    )
+    undecided_s: float = 300.0
+    tick_s: float = 2.0
+
+
+class Environment(Frozen):
+    """`[environments.NAME]`: where releases run, what brings them there and how."""
+
+    branch: str | None = None
+    tag: str | None = None
+    strategy: StrategyName = "rolling"
+    replicas: int = 2
+    smoke: str | None = None
+    after: tuple[str, ...] = ()
+    approval: Approval | None = None
+    approval_timeout_s: float = 86400.0
+    requires_passed: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    url: str | None = None
+    rollout: RolloutPolicy = RolloutPolicy()
+    rollback_on: RollbackTriggers = RollbackTriggers()
+    watch_for: WatchLimits = WatchLimits()
+
+
+class Branches(Frozen):
+    """`[branches]`: which branches are built after their tests pass (shell-style patterns); all others are only tested."""
+
+    build: tuple[str, ...] = ("main", "develop", "staging")
+
+
+class Project(Frozen):
+    """The whole of `openbell.toml`."""
+
+    project: ProjectInfo
+    branches: Branches = Branches()
+    jobs: dict[str, Job] = {}
+    services: dict[str, Service] = {}
+    order: tuple[str, ...] = ()
+    release: ReleaseInfo = ReleaseInfo()
+    environments: dict[str, Environment] = {}
+    teams: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def service_order(self) -> tuple[str, ...]:
+        """All services, those named in `order` first; in this order they are placed and handed over."""
+        rest = [name for name in self.services if name not in self.order]
+        return (*self.order, *rest)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing wrong with a configuration: where (`("environments", "staging", "replicas")`) and what to do."""
+
+    path: tuple[str, ...]
+    message: str

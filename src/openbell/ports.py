@@ -1,0 +1,140 @@
+"""The ports: what a host asks of the world, as Protocols. Adapters implement them, hosts call them, the core knows none.
+
+Every method that changes the world takes a `key` derived from rollout, step and attempt: called twice with the same key
+it has the effect of one call. A failure is an `AdapterError` that says whether the effect was `not_applied` or is
+`unknown`; anything else that escapes an adapter is a defect.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from openbell.core.analysis.limits import Sample, SideHealth
+
+Effect = Literal["not_applied", "unknown"]
+
+
+class AdapterError(Exception):
+    """A failure at the boundary: which system, which operation, may it be tried again, and did it take effect."""
+
+    def __init__(
+        self, system: str, operation: str, message: str, *, retryable: bool = False, effect: Effect = "unknown"
+    ) -> None:
+        super().__init__(f"{system}: {operation}: {message}")
+        self.system = system
+        self.operation = operation
+        self.message = message
+        self.retryable = retryable
+        self.effect = effect
+
+
+class ReleaseRef(msgspec.Struct, frozen=True):
+    """A release as a platform needs it: its digest, the name people call it, and the folder of its unpacked content."""
+
+    digest: str
+    version: str
+
+
+class RouteChange(msgspec.Struct, frozen=True):
+    """What a routing command did: how long the switch itself took, and when (Unix seconds) it was in force."""
+
+    switch_ms: float
+    at_s: float
+
+
+class DrainReport(msgspec.Struct, frozen=True):
+    """What a handover moved, per service: sessions, streams, requests or leadership, and what remained at the time-out."""
+
+    service: str
+    moved: int
+    remaining: int
+
+
+class Platform(Protocol):
+    """Where instances of a release run, in two slots per environment ("blue" and "green")."""
+
+    async def place(self, slot: str, release: ReleaseRef, replicas: int, *, timeout_s: float, key: str) -> None:
+        """Bring every service of the release to `replicas` healthy instances in the slot; never fewer than are there.
+
+        Returns when all are healthy. Raises `AdapterError` with the instance and its last log lines when one is not
+        healthy within `timeout_s`, at once when it cannot become healthy any more.
+        """
+
+    async def retire(self, slot: str, replicas: int, *, key: str) -> None:
+        """Stop instances of the slot, newest last, until `replicas` of each service are left; SIGTERM, then kill."""
+
+    async def drain(self, slot: str, to: str, keep: int, services: Sequence[str], *, key: str) -> list[DrainReport]:
+        """Move what lives on all but `keep` instances of the services, in the order given, to the slot `to`."""
+
+    async def observe(self, slot: str) -> SideHealth:
+        """Instances, healthy instances, restarts and failed health checks since the slot's release was placed."""
+
+
+class Router(Protocol):
+    """What sends new work to a slot."""
+
+    async def route(self, weights: dict[str, int], sessions: str, *, key: str) -> RouteChange:
+        """Send `weights[slot]` percent of new requests and streams to each slot, new FIX sessions to `sessions`.
+
+        One atomic change for all services of the environment. Weights sum to 100.
+        """
+
+    async def weights(self) -> dict[str, int]:
+        """The weights in force, by slot."""
+
+
+class MetricSource(Protocol):
+    """What the judge sees."""
+
+    async def sample(self, slot: str) -> Sample:
+        """Requests, errors and latencies of the slot since the previous call; `observed` is false when there is no data."""
+
+
+class Notifier(Protocol):
+    """Who is told."""
+
+    async def notify(self, subject: str, text: str, *, urgent: bool, key: str) -> None:
+        """Tell the people concerned; urgent pages."""
+
+
+class Clock(Protocol):
+    """Where time comes from outside the core."""
+
+    def now_s(self) -> float:
+        """Unix time in seconds."""
+
+    async def sleep(self, duration_s: float) -> None:
+        """Let time pass."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One event of the journal: its place in its stream, when it happened, its kind and its content as JSON."""
+
+    stream: str
+    sequence: int
+    at_s: float
+    kind: str
+    payload: bytes
+
+
+class Journal(Protocol):
+    """Append-only record of events. When `append` returns, the event survives a crash of the machine."""
+
+    async def append(self, stream: str, kind: str, payload: bytes, *, at_s: float, expect: int | None = None) -> int:
+        """Append to a stream ("run/4f2c", "rollout/r-88") and return the sequence number, from 1 without gaps.
+
+        With `expect` (the sequence the event must get) a concurrent writer is refused with `AdapterError`.
+        """
+
+    async def read(self, stream: str, *, after: int = 0) -> list[Record]:
+        """All events of a stream after a sequence number, in order."""
+
+    async def streams(self, prefix: str) -> list[str]:
+        """Names of the streams that begin so, oldest first."""
+
+    async def acquire(self, name: str, owner: str, *, ttl_s: float, now_s: float) -> str | None:
+        """Take or renew the lease `name`; returns None when it is ours now, else the owner that holds it."""
+
+    async def release(self, name: str, owner: str) -> None:
+        """Give the lease up, if it is ours."""

@@ -1,0 +1,47 @@
+"""Where Openbell keeps what it knows: `.openbell/` of the project, or the folder that OPENBELL_STATE names."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+
+class StateFolder(msgspec.Struct, frozen=True):
+    """The folders of one project's state. Paths only: nothing is created before something is written."""
+
+    root: Path
+
+    @classmethod
+    def of_project(cls, project_root: Path) -> "StateFolder":
+        """Find the state folder of a project; OPENBELL_STATE wins over `.openbell/`."""
+        named = os.environ.get("OPENBELL_STATE")
+        return cls(Path(named).absolute() if named else project_root.absolute() / ".openbell")
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file that records every event."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def store(self) -> Path:
+        """Results of jobs and artifacts, by content."""
+        return self.root / "store"
+
+    def run(self, run_id: str) -> Path:
+        """Logs and outputs of one run."""
+        return self.root / "runs" / run_id
+
+    def release(self, digest: str) -> Path:
+        """`manifest.json` and `artifacts/` of one release; written once, never changed."""
+        return self.root / "releases" / digest.removeprefix("sha256:")[:16]
+
+    def environment(self, name: str) -> Path:
+        """Ports, data and logs of one environment."""
+        return self.root / "environments" / name
+
+    def sockets(self, name: str) -> Path:
+        """A short folder for an environment's Unix sockets, whose paths may have 107 bytes at most."""
+        key = hashlib.sha256(str(self.environment(name)).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"openbell-{os.getuid()}" / key
