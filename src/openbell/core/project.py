@@ -26,14 +26,14 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Configuration is immutable and refuses unknown keys."""
 
 
-class ProjectInfo(Frozen):
+class ProjectInfo(Frozen, frozen=True, kw_only=True):
     """`[project]`: who this is."""
 
     name: str
     description: str = ""
 
 
-class Reports(Frozen):
+class Reports(Frozen, frozen=True, kw_only=True):
     """Files that a job leaves in `{out}`, by format; each is read after the job and can fail it."""
 
     sarif: str | None = None
@@ -42,7 +42,7 @@ class Reports(Frozen):
     k6: str | None = None
 
 
-class Job(Frozen):
+class Job(Frozen, frozen=True, kw_only=True):
     """`[jobs.NAME]`: one command in one environment; `matrix` multiplies it.
 
     `run` may use `{out}` (the job's output folder), `{root}`, matrix axes, and for smoke and load the addresses of the
@@ -70,7 +70,7 @@ class Job(Frozen):
     not_checked_exit_codes: tuple[int, ...] = ()
 
 
-class Service(Frozen):
+class Service(Frozen, frozen=True, kw_only=True):
     """`[services.NAME]`: a process that serves. `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}`, `{version}`.
 
     A service of protocol `http`, `websocket` or `leader` speaks HTTP on `{port}`; a `fix` service speaks FIX there and
@@ -88,7 +88,7 @@ class Service(Frozen):
     drain_timeout_s: float = 30.0
 
 
-class ReleaseInfo(Frozen):
+class ReleaseInfo(Frozen, frozen=True, kw_only=True):
     """`[release]`: how what was built becomes something that runs on machines.
 
     `prepare` runs once per release in its own folder with the artifacts of the build stage beside it (`{artifacts}`); the
@@ -101,14 +101,14 @@ class ReleaseInfo(Frozen):
     config: tuple[str, ...] = ()
 
 
-class Approval(Frozen):
+class Approval(Frozen, frozen=True, kw_only=True):
     """How many people must approve, and who may: names of people or of `[teams]`. The author never counts."""
 
     required: int = 1
     by: tuple[str, ...] = msgspec.field(default=(), name="from")
 
 
-class RollbackTriggers(Frozen):
+class RollbackTriggers(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME.rollback_on]`: any of these takes a release back at once (the specification's numbers).
 
     A rate is judged over `window_s` once `requests_min` requests are in it, and must be broken `ticks` times in a row.
@@ -123,7 +123,7 @@ class RollbackTriggers(Frozen):
     ticks: int = 3
 
 
-class WatchLimits(Frozen):
+class WatchLimits(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME.watch_for]`: what is monitored for an hour after a deployment (the specification's numbers)."""
 
     duration_s: float = 3600.0
@@ -136,14 +136,14 @@ class WatchLimits(Frozen):
     on_break: OnBreak = "notify"
 
 
-class Phase(Frozen):
+class Phase(Frozen, frozen=True, kw_only=True):
     """One phase of a canary: so much traffic for so long."""
 
     weight_pct: int
     hold_s: float
 
 
-class RolloutPolicy(Frozen):
+class RolloutPolicy(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME.rollout]`: the numbers of a strategy. `phases` is for canary, `weight_pct`/`hold_s` for blue-green."""
 
     max_surge: int = 1
@@ -162,7 +162,7 @@ class RolloutPolicy(Frozen):
     tick_s: float = 2.0
 
 
-class Environment(Frozen):
+class Environment(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME]`: where releases run, what brings them there and how."""
 
     branch: str | None = None
@@ -182,13 +182,13 @@ class Environment(Frozen):
     watch_for: WatchLimits = WatchLimits()
 
 
-class Branches(Frozen):
+class Branches(Frozen, frozen=True, kw_only=True):
     """`[branches]`: which branches are built after their tests pass (shell-style patterns); all others are only tested."""
 
     build: tuple[str, ...] = ("main", "develop", "staging")
 
 
-class Project(Frozen):
+class Project(Frozen, frozen=True, kw_only=True):
     """The whole of `openbell.toml`."""
 
     project: ProjectInfo
