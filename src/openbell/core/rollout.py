@@ -1,0 +1,558 @@
+"""The rollout machine: `decide(state, event) -> (state, commands)` runs any list of steps, forward or back.
+
+The rules it keeps: the candidate gets no more than its step allows, and no step starts before its gates passed; once a
+rollback is decided the next routing command takes the candidate to 0 and nothing raises it again; every rollout ends
+promoted, rolled back, or waiting for a named person who has been told.
+
+It knows no clock, platform or network: time, results, samples and approvals arrive as events, and what is to be done to
+the world leaves as commands. `state.outstanding` is what a host carries out again after a crash.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from openbell.core import approval
+from openbell.core.analysis.limits import (
+    UNDECIDED,
+    Baseline,
+    Tick,
+    Verdict,
+    extend_baseline,
+    judge_triggers,
+    judge_watch,
+)
+from openbell.core.commands import (
+    AnyCommand,
+    Command,
+    Drain,
+    Notify,
+    PlaceSide,
+    RetireSide,
+    RunMigration,
+    RunSmoke,
+    SetRoute,
+)
+from openbell.core.events import (
+    AbortRequested,
+    AnyEvent,
+    Approved,
+    Begun,
+    CommandFailed,
+    CommandSucceeded,
+    Plan,
+    Resumed,
+    Side,
+    Ticked,
+)
+from openbell.core.strategy import (
+    AnyStep,
+    Approve,
+    Handover,
+    Hold,
+    Migrate,
+    Place,
+    Retire,
+    Route,
+    SideName,
+    Smoke,
+    Watch,
+)
+
+Direction = Literal["forward", "back", "ended"]
+Outcome = Literal["promoted", "rolled-back"]
+Commands = tuple[AnyCommand, ...]
+
+FORWARD_ATTEMPTS = 3
+"""How often a retryable command is tried on the way forward before the release is taken back."""
+BACK_ATTEMPTS = 8
+"""How often a command is tried on the way back before a person is asked."""
+NOTIFY_ATTEMPTS = 4
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a rollout stands; rebuilt at any time by folding its events through `decide`."""
+
+    plan: Plan
+    started_at_s: float
+    direction: Direction = "forward"
+    steps: tuple[AnyStep, ...] = ()
+    position: int = 0
+    entered: bool = False
+    attempt: int = 0
+    step_started_at_s: float = 0.0
+    outstanding: Commands = ()
+    weight_pct: int = 0
+    routed: bool = False
+    stable_replicas: int = 0
+    candidate_replicas: int = 0
+    held_s: float = 0.0
+    window: tuple[Tick, ...] = ()
+    watched: tuple[Tick, ...] = ()
+    streaks: dict[str, int] = {}
+    baseline: Baseline = Baseline()
+    verdict: Verdict = UNDECIDED
+    watch_verdict: Verdict = UNDECIDED
+    told: tuple[str, ...] = ()
+    approvals: tuple[str, ...] = ()
+    waiting_for: str | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    decided_back_at_s: float | None = None
+    switched_at_s: float | None = None
+    switch_ms: float | None = None
+    first_answer_at_s: float | None = None
+    candidate_requests: int = 0
+    candidate_errors: int = 0
+    ended_at_s: float | None = None
+
+    @property
+    def step(self) -> AnyStep | None:
+        """The step that the rollout is in; None when it has ended."""
+        return self.steps[self.position] if self.direction != "ended" else None
+
+    @property
+    def side_of(self) -> dict[str, Side]:
+        """The sides by name; a first rollout has no stable side."""
+        sides = {"candidate": self.plan.candidate}
+        return sides if self.plan.stable is None else {**sides, "stable": self.plan.stable}
+
+    @property
+    def detected_s(self) -> float | None:
+        """Seconds from the first request that the candidate answered until the router had taken it to 0."""
+        if self.outcome == "promoted" or self.first_answer_at_s is None or self.switched_at_s is None:
+            return None
+        return self.switched_at_s - self.first_answer_at_s if self.decided_back_at_s is not None else None
+
+
+def decide(state: Rollout | None, event: AnyEvent) -> tuple[Rollout, Commands]:
+    """Say what follows from an event: the next state, and the commands that a host must carry out, in this order.
+
+    Events that no longer matter (a late result, an approval that does not count) leave the state as it is.
+    """
+    if isinstance(event, Begun):
+        return _begin(event) if state is None else (state, ())
+    if state is None:
+        raise ValueError(f"a rollout begins with Begun, not with {type(event).__name__}")
+    if state.direction == "ended":
+        return _REACTIONS_WHEN_ENDED.get(type(event), _ignore)(state, event)
+    return _REACTIONS[type(event)](state, event)
+
+
+def fold(events: list[AnyEvent]) -> Rollout:
+    """Rebuild a rollout from its journal; the commands that a host still owes are in `outstanding`."""
+    state: Rollout | None = None
+    for event in events:
+        state, _ = decide(state, event)
+    if state is None:
+        raise ValueError("a rollout without events")
+    return state
+
+
+def approval_refusal(state: Rollout, *, by: str, digest: str) -> str | None:
+    """Say why an approval would not count now; None when it would."""
+    if not (isinstance(state.step, Approve) or (state.waiting_for and state.direction == "forward")):
+        return "the rollout does not wait for an approval"
+    return approval.refusal(
+        by=by,
+        digest=digest,
+        wanted_digest=state.plan.candidate.digest,
+        author=state.plan.author,
+        approvers=state.plan.approvers,
+        given=state.approvals if isinstance(state.step, Approve) else (),
+    )
+
+
+def stable_after(state: Rollout) -> Side | None:
+    """Say which side serves once the rollout has ended; while it runs, the side that is stable."""
+    return state.plan.candidate if state.outcome == "promoted" else state.plan.stable
+
+
+# --- reactions to events -------------------------------------------------------------------------------------------
+
+
+def _ignore(state: Rollout, event: AnyEvent) -> tuple[Rollout, Commands]:
+    del event
+    return state, ()
+
+
+def _begin(event: Begun) -> tuple[Rollout, Commands]:
+    plan = event.plan
+    state = Rollout(
+        plan=plan,
+        started_at_s=event.at_s,
+        steps=plan.steps,
+        step_started_at_s=event.at_s,
+        stable_replicas=plan.stable.replicas if plan.stable else 0,
+    )
+    return _enter(state, event.at_s)
+
+
+def _on_succeeded(state: Rollout, event: CommandSucceeded) -> tuple[Rollout, Commands]:
+    command = _outstanding(state, event.id)
+    if command is None:
+        return state, ()
+    state = _applied(_without(state, event.id), command, event)
+    if isinstance(command, Notify):
+        return state, ()
+    if state.entered and command.id == _step_id(state):
+        return _advance(state, event.at_s)
+    return _enter_when_free(state, event.at_s)
+
+
+def _on_failed(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]:
+    command = _outstanding(state, event.id)
+    if command is None:
+        return state, ()
+    state = _without(state, event.id)
+    if isinstance(command, Notify):
+        return _notify_again(state, command)
+    if not (state.entered and command.id == _step_id(state)):
+        return _enter_when_free(state, event.at_s)
+    if state.direction == "forward":
+        if event.retryable and state.attempt + 1 < FORWARD_ATTEMPTS:
+            return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
+        return _go_back(state, event.at_s, event.message)
+    if isinstance(state.step, Handover) and state.attempt >= 1:
+        # What cannot be moved off a failed candidate reconnects by itself once the candidate is gone.
+        return _advance(state, event.at_s)
+    if state.attempt + 1 < BACK_ATTEMPTS:
+        return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
+    return _wait_for_person(replace(state, entered=False), f"the way back is blocked: {event.message}")
+
+
+def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
+    tick = event.tick
+    state = _seen(state, tick)
+    if state.direction == "back":
+        return state, ()
+    if isinstance(state.step, Approve) and event.at_s - state.step_started_at_s >= state.plan.approval_timeout_s:
+        return _go_back(state, event.at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
+    if state.verdict.kind == "fail":
+        return _go_back(state, event.at_s, state.verdict.reason)
+    if isinstance(state.step, Watch):
+        return _watch(state, tick, state.step)
+    if isinstance(state.step, Hold):
+        return _hold(replace(state, held_s=state.held_s + tick.duration_s), event.at_s, state.step.duration_s)
+    return state, ()
+
+
+def _on_approved(state: Rollout, event: Approved) -> tuple[Rollout, Commands]:
+    if approval_refusal(state, by=event.by, digest=event.digest) is not None:
+        return state, ()
+    step = state.step
+    if isinstance(step, Approve):
+        state = replace(state, approvals=(*state.approvals, event.by))
+        if len(state.approvals) < step.required:
+            return state, ()
+    return _advance(replace(state, waiting_for=None), event.at_s)
+
+
+def _on_abort(state: Rollout, event: AbortRequested) -> tuple[Rollout, Commands]:
+    if state.direction != "forward":
+        return state, ()
+    return _go_back(state, event.at_s, f"aborted by {event.by}: {event.reason}")
+
+
+def _on_resumed(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
+    state = replace(state, streaks={}, window=())
+    if state.direction == "back" and state.waiting_for:
+        state = replace(state, waiting_for=None, attempt=0)
+        return _enter_when_free(state, event.at_s)
+    return state, tuple(replace(command, delay_s=0.0) for command in state.outstanding)
+
+
+def _on_resumed_when_ended(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
+    del event
+    return state, state.outstanding
+
+
+def _on_notified_when_ended(state: Rollout, event: CommandSucceeded) -> tuple[Rollout, Commands]:
+    return _without(state, event.id), ()
+
+
+def _on_not_notified_when_ended(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]:
+    command = _outstanding(state, event.id)
+    state = _without(state, event.id)
+    return _notify_again(state, command) if isinstance(command, Notify) else (state, ())
+
+
+_REACTIONS: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
+    CommandSucceeded: _on_succeeded,
+    CommandFailed: _on_failed,
+    Ticked: _on_ticked,
+    Approved: _on_approved,
+    AbortRequested: _on_abort,
+    Resumed: _on_resumed,
+}
+_REACTIONS_WHEN_ENDED: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
+    CommandSucceeded: _on_notified_when_ended,
+    CommandFailed: _on_not_notified_when_ended,
+    Resumed: _on_resumed_when_ended,
+}
+
+
+# --- steps ---------------------------------------------------------------------------------------------------------
+
+
+def _step_id(state: Rollout) -> str:
+    return f"{state.plan.id}/{state.direction}-{state.position}/{state.attempt}"
+
+
+def _delay_s(attempt: int) -> float:
+    return min(0.2 * 2.0**attempt, 5.0) if attempt else 0.0
+
+
+def _enter(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
+    """Start the current step: issue its command, or begin to hold, watch or wait."""
+    step = state.step
+    if step is None:
+        return state, ()
+    started_at_s = state.step_started_at_s if state.attempt else at_s
+    state = replace(state, entered=True, step_started_at_s=started_at_s, held_s=0.0)
+    if isinstance(step, (Hold, Watch)):
+        return state, ()
+    if isinstance(step, Approve):
+        return _ask_approval(state, step)
+    command = _COMMANDS[type(step)](state, step, _step_id(state), _delay_s(state.attempt))
+    state = replace(state, outstanding=(*state.outstanding, command))
+    if isinstance(step, Route):
+        state = replace(state, routed=True)
+    if isinstance(step, Retire) and step.side == "stable":
+        # Counted when issued, not when done: on the way back these replicas must not be relied on.
+        state = replace(state, stable_replicas=min(state.stable_replicas, step.replicas))
+    return state, (command,)
+
+
+def _enter_when_free(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
+    """Start the current step unless it has started, or what the way forward left in flight must end first."""
+    if state.entered or state.waiting_for:
+        return state, ()
+    if not isinstance(state.step, Route) and any(not isinstance(c, Notify) for c in state.outstanding):
+        return state, ()
+    return _enter(state, at_s)
+
+
+def _advance(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
+    if state.position + 1 < len(state.steps):
+        return _enter_when_free(replace(state, position=state.position + 1, entered=False, attempt=0), at_s)
+    promoted = state.direction == "forward"
+    version = state.plan.candidate.version
+    reason = state.reason or ("all steps passed" if promoted else "")
+    state = replace(
+        state,
+        direction="ended",
+        outcome="promoted" if promoted else "rolled-back",
+        reason=reason,
+        ended_at_s=at_s,
+        waiting_for=None,
+    )
+    what = "is promoted" if promoted else "was taken back"
+    return _tell(state, "ended", f"{version} {what} in {state.plan.environment}", reason, urgent=False)
+
+
+def _place(state: Rollout, step: Place, key: str, delay_s: float) -> Command:
+    side = state.side_of[step.side]
+    return PlaceSide(
+        id=key,
+        delay_s=delay_s,
+        slot=side.slot,
+        digest=side.digest,
+        version=side.version,
+        replicas=step.replicas,
+        timeout_s=state.plan.healthy_timeout_s,
+    )
+
+
+def _route(state: Rollout, step: Route, key: str, delay_s: float) -> Command:
+    candidate, stable = state.plan.candidate, state.plan.stable
+    weights = {candidate.slot: step.weight_pct}
+    if stable is not None:
+        weights[stable.slot] = 100 - step.weight_pct
+    return SetRoute(id=key, delay_s=delay_s, weights=weights, sessions=state.side_of[step.sessions].slot)
+
+
+def _drain(state: Rollout, step: Handover, key: str, delay_s: float) -> Command:
+    other: SideName = "candidate" if step.source == "stable" else "stable"
+    sides = state.side_of
+    return Drain(id=key, delay_s=delay_s, slot=sides[step.source].slot, to=sides[other].slot, keep=step.keep)
+
+
+def _retire(state: Rollout, step: Retire, key: str, delay_s: float) -> Command:
+    return RetireSide(id=key, delay_s=delay_s, slot=state.side_of[step.side].slot, replicas=step.replicas)
+
+
+def _smoke(state: Rollout, step: Smoke, key: str, delay_s: float) -> Command:
+    return RunSmoke(id=key, delay_s=delay_s, job=step.job, slot=state.plan.candidate.slot)
+
+
+def _migrate(state: Rollout, step: Migrate, key: str, delay_s: float) -> Command:
+    return RunMigration(id=key, delay_s=delay_s, phase=step.phase, digest=state.plan.candidate.digest)
+
+
+_COMMANDS: dict[type, Callable[[Rollout, Any, str, float], Any]] = {
+    Place: _place,
+    Route: _route,
+    Handover: _drain,
+    Retire: _retire,
+    Smoke: _smoke,
+    Migrate: _migrate,
+}
+
+
+def _applied(state: Rollout, command: AnyCommand, event: CommandSucceeded) -> Rollout:
+    """Take over what a command has changed."""
+    plan = state.plan
+    if isinstance(command, SetRoute):
+        weight_pct = command.weights[plan.candidate.slot]
+        state = replace(state, weight_pct=weight_pct, switch_ms=event.switch_ms, switched_at_s=event.at_s)
+        return replace(state, watched=()) if weight_pct == 100 else state
+    if isinstance(command, PlaceSide):
+        if command.slot == plan.candidate.slot:
+            return replace(state, candidate_replicas=command.replicas)
+        return replace(state, stable_replicas=command.replicas)
+    if isinstance(command, RetireSide) and command.slot == plan.candidate.slot:
+        return replace(state, candidate_replicas=command.replicas)
+    return state
+
+
+# --- judging -------------------------------------------------------------------------------------------------------
+
+
+def _seen(state: Rollout, tick: Tick) -> Rollout:
+    """Add a tick to what the judge has seen, and judge."""
+    plan, previous = state.plan, state.window[-1] if state.window else None
+    first = state.first_answer_at_s if state.first_answer_at_s is not None else tick.candidate.first_at_s
+    state = replace(
+        state,
+        first_answer_at_s=first if state.routed else None,
+        candidate_requests=state.candidate_requests + (tick.candidate.requests if state.routed else 0),
+        candidate_errors=state.candidate_errors + (tick.candidate.errors if state.routed else 0),
+    )
+    if state.direction != "forward":
+        return state
+    window = (*(old for old in state.window if old.at_s > tick.at_s - plan.triggers.window_s), tick)
+    state = replace(state, window=window)
+    if not state.routed:
+        state = replace(state, baseline=extend_baseline(state.baseline, tick, previous))
+    if state.candidate_replicas:
+        verdict, streaks = judge_triggers(plan.triggers, window, state.streaks)
+        state = replace(state, verdict=verdict, streaks=streaks)
+    if state.weight_pct == 100:
+        watched = (*state.watched, tick)
+        state = replace(state, watched=watched)
+        state = replace(state, watch_verdict=judge_watch(plan.watch_for, watched, state.baseline))
+    return state
+
+
+def _hold(state: Rollout, at_s: float, duration_s: float) -> tuple[Rollout, Commands]:
+    if state.held_s < duration_s:
+        return state, ()
+    if state.verdict.kind == "pass":
+        return _advance(replace(state, waiting_for=None), at_s)
+    if state.held_s < duration_s + state.plan.undecided_s or state.waiting_for:
+        return state, ()
+    return _wait_for_person(state, f"the judge is undecided: {state.verdict.reason}")
+
+
+def _watch(state: Rollout, tick: Tick, step: Watch) -> tuple[Rollout, Commands]:
+    """Hold at 100 percent; post-deployment limits are told, or take the release back, as the configuration says."""
+    state = replace(state, held_s=state.held_s + tick.duration_s)
+    broken = state.watch_verdict if state.watch_verdict.kind == "fail" else None
+    if broken and state.plan.watch_for.on_break == "rollback":
+        return _go_back(state, tick.at_s, broken.reason)
+    commands: Commands = ()
+    for measure in broken.measures if broken else ():
+        if measure.verdict == "fail" and f"watch {measure.name}" not in state.told:
+            subject = f"{state.plan.candidate.version} in {state.plan.environment}: {measure.name} is outside its limit"
+            state, told = _tell(state, f"watch {measure.name}", subject, measure.text, urgent=False)
+            commands += told
+    state, more = _hold(state, tick.at_s, step.duration_s)
+    return state, commands + more
+
+
+# --- the way back, and people --------------------------------------------------------------------------------------
+
+
+def way_back(state: Rollout) -> tuple[AnyStep, ...]:
+    """Compile the steps that take the candidate back from where the rollout stands."""
+    stable = state.plan.stable
+    if stable is None:
+        return (Retire(side="candidate", replicas=0),)
+    health = state.window[-1].stable_health if state.window else None
+    serves = state.stable_replicas > 0 and (health is None or not health.observed or health.can_serve)
+    steps: list[AnyStep] = []
+    whole = Place(side="stable", replicas=stable.replicas)
+    if not serves:
+        steps.append(whole)
+    if state.routed:
+        steps.append(Route(weight_pct=0, sessions="stable"))
+    if serves and state.stable_replicas < stable.replicas:
+        steps.append(whole)
+    if state.routed:
+        steps.append(Handover(source="candidate", keep=0))
+    return (*steps, Retire(side="candidate", replicas=0))
+
+
+def _go_back(state: Rollout, at_s: float, reason: str) -> tuple[Rollout, Commands]:
+    steps = way_back(state)
+    # A routing command still in flight is superseded: it must not be issued again after the one that takes weight away.
+    outstanding = tuple(c for c in state.outstanding if not isinstance(c, SetRoute))
+    state = replace(
+        state,
+        direction="back",
+        steps=steps,
+        position=0,
+        entered=False,
+        attempt=0,
+        outstanding=outstanding,
+        waiting_for=None,
+        reason=reason,
+        decided_back_at_s=at_s,
+    )
+    state, commands = _enter_when_free(state, at_s)
+    subject = f"{state.plan.candidate.version} is taken back from {state.plan.environment}"
+    state, told = _tell(state, "back", subject, reason, urgent=True)
+    return state, commands + told
+
+
+def _ask_approval(state: Rollout, step: Approve) -> tuple[Rollout, Commands]:
+    who = ", ".join(state.plan.approvers) or "anyone but the author"
+    state = replace(state, waiting_for=f"{step.required} approval(s) from {who}")
+    version, environment = state.plan.candidate.version, state.plan.environment
+    text = f"openbell approve {state.plan.id}   (needs {step.required} of: {who}; not the author {state.plan.author})"
+    return _tell(state, "approve", f"{version} waits for approval in {environment}", text, urgent=False)
+
+
+def _wait_for_person(state: Rollout, why: str) -> tuple[Rollout, Commands]:
+    who = ", ".join(state.plan.approvers) or "the on-call engineer"
+    state = replace(state, waiting_for=f"{who}: {why}")
+    subject = f"{state.plan.candidate.version} in {state.plan.environment} waits for {who}"
+    return _tell(state, f"wait {state.direction}-{state.position}", subject, why, urgent=True)
+
+
+def _tell(state: Rollout, topic: str, subject: str, text: str, *, urgent: bool) -> tuple[Rollout, Commands]:
+    number = sum(1 for earlier in state.told if earlier == topic)
+    key = f"{state.plan.id}/notify/{topic.replace(' ', '-')}.{number}/0"
+    notice = Notify(id=key, subject=subject, text=text, urgent=urgent)
+    state = replace(state, told=(*state.told, topic), outstanding=(*state.outstanding, notice))
+    return state, (notice,)
+
+
+def _notify_again(state: Rollout, failed: Notify) -> tuple[Rollout, Commands]:
+    stem, _, attempt = failed.id.rpartition("/")
+    number = int(attempt) + 1
+    if number >= NOTIFY_ATTEMPTS:
+        return state, ()
+    again = replace(failed, id=f"{stem}/{number}", delay_s=_delay_s(number))
+    return replace(state, outstanding=(*state.outstanding, again)), (again,)
+
+
+def _outstanding(state: Rollout, key: str) -> AnyCommand | None:
+    return next((command for command in state.outstanding if command.id == key), None)
+
+
+def _without(state: Rollout, key: str) -> Rollout:
+    return replace(state, outstanding=tuple(command for command in state.outstanding if command.id != key))
