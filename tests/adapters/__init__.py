@@ -1,0 +1,1 @@
+"""Mirrors `openbell.adapters`."""
