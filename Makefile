@@ -43,11 +43,7 @@ install:
 	@.ci/bootstrap
 
 # The checks, each a target of its own: make check-types.
-engine := $(wildcard engine/pyproject.toml)
-checks := check-format check-lint check-types check-layers check-rules check-dead-code
-ifdef engine
-checks += check-engine-lint check-engine-types
-endif
+checks := check-format check-lint check-types check-layers check-rules check-dead-code check-engine-lint check-engine-types
 .PHONY: $(checks)
 
 # $(call step,name,command): run it; say one line if it passes, everything it printed if it does not.

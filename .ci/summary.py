@@ -4,7 +4,7 @@ Usage: python .ci/summary.py FOLDER. Exits with 1 if something failed or nothing
 """
 
 import sys
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Suite(NamedTuple):
 
 def read_suite(path: Path) -> Suite:
     """Read one file; the files are our own, written moments ago."""
-    suites = list(ElementTree.parse(path).getroot().iter("testsuite"))
+    suites = list(ET.parse(path).getroot().iter("testsuite"))
 
     def total(key: str) -> int:
         return sum(int(suite.get(key, "0")) for suite in suites)
@@ -39,7 +39,7 @@ def read_suite(path: Path) -> Suite:
     return Suite(path.stem, max(total("tests") - failed - skipped, 0), failed, skipped, duration_s, slowest)
 
 
-def case_name(case: ElementTree.Element) -> str:
+def case_name(case: ET.Element) -> str:
     """Name a test as its reader would look for it."""
     return f"{case.get('classname', '')}.{case.get('name', '')}"
 
@@ -53,7 +53,8 @@ def main() -> int:
     print("\n== sum")
     for suite in suites:
         print(f"  {suite.name:<9} {suite.counts} in {suite.duration_s:.0f} s")
-    passed, failed, skipped = (sum(suite[index] for suite in suites) for index in (1, 2, 3))
+    passed, failed = sum(suite.passed for suite in suites), sum(suite.failed for suite in suites)
+    skipped = sum(suite.skipped for suite in suites)
     print(f"tests: {passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

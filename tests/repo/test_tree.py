@@ -1,0 +1,78 @@
+"""Every file of the repository keeps the rules that hold where it lies."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.repo import rules
+from tests.repo.purity import purity
+from tests.repo.syntax import Violation
+
+ROOT = Path(__file__).parents[2]
+Rule = Callable[[str], list[Violation]]
+
+EVERYWHERE: tuple[Rule, ...] = (rules.text,)
+PYTHON: tuple[Rule, ...] = (
+    rules.function_size,
+    rules.file_size,
+    rules.module_docstring,
+    rules.mutable_defaults,
+)
+PRODUCT: tuple[Rule, ...] = (rules.public_docstrings, rules.units)
+SCOPES: tuple[tuple[tuple[str, ...], tuple[Rule, ...]], ...] = (
+    (("src/", "engine/src/"), PRODUCT),
+    (("src/openbell/core/", "engine/src/trading_engine/core/"), (purity, rules.keyword_only_defaults)),
+    (("src/openbell/core/", "src/openbell/hosts/", "src/openbell/ports.py"), (rules.product_names,)),
+)
+"""Which Python files keep which rules, besides those that hold everywhere; the rules of all scopes that fit add up."""
+
+RULES_THEMSELVES = ("tests/repo/rules.py", "tests/repo/test_rules.py")
+"""They name what they forbid."""
+
+BINARY = (".png", ".gif", ".ico", ".woff2", ".gz", ".zip")
+
+
+def repository_files() -> list[str]:
+    """Name the files that git tracks or would track; in an unpacked archive, all files."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        found = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if ".venv" not in path.parts]
+    else:
+        found = listed.stdout.splitlines()
+    return sorted(name for name in found if (ROOT / name).is_file() and not name.endswith(BINARY))
+
+
+def rules_for(name: str) -> list[Rule]:
+    """Choose the rules for a file by its path."""
+    chosen = [] if name in RULES_THEMSELVES else list(EVERYWHERE)
+    if name.endswith(".py"):
+        chosen += PYTHON
+        for folders, scoped in SCOPES:
+            if name.startswith(folders):
+                chosen += scoped
+    return chosen
+
+
+FILES = repository_files()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_keeps_the_rules(name: str) -> None:
+    source = (ROOT / name).read_text()
+    broken = [(rule.__name__, violation) for rule in rules_for(name) for violation in rule(source)]
+    broken += [("module_name", violation) for violation in rules.module_name(name)]
+    report = [f"{name}:{violation.line}: {rule}: {violation.message}" for rule, violation in broken]
+    assert not report, "\n" + "\n".join(report)
+
+
+def test_the_tree_is_really_read() -> None:
+    assert "src/openbell/core/project.py" in FILES
+    assert purity in rules_for("src/openbell/core/project.py")
+    assert purity in rules_for("engine/src/trading_engine/core/book.py")
+    assert purity not in rules_for("src/openbell/ports.py")
+    assert rules.product_names in rules_for("src/openbell/hosts/local.py")
+    assert rules.product_names not in rules_for("src/openbell/adapters/haproxy.py")
+    assert rules_for("README.md") == [rules.text]
