@@ -45,14 +45,22 @@ class Reports(Frozen, frozen=True, kw_only=True):
 class Job(Frozen, frozen=True, kw_only=True):
     """`[jobs.NAME]`: one command in one environment; `matrix` multiplies it.
 
-    `run` may use `{out}` (the job's output folder), `{root}`, matrix axes, and for smoke and load the addresses of the
-    services (`{api_url}`, `{fix-gateway_address}` ...). `inputs` and `outputs` are gitignore-style patterns.
+    `run` is a shell script (`bash -eu -o pipefail`). It may use `{out}` (the job's output folder), `{root}` (its copy
+    of the tree), `{cache}` (a folder that outlives runs), `{artifacts}` (outputs of the jobs it needs), the axes of
+    its matrix, and in smoke and load the addresses of the services (`{api_url}`, `{fix-gateway_address}` ...). A
+    literal brace pair around a word is written `{{word}}`.
+
+    Without `needs` a job waits for all jobs of earlier stages, with it for exactly these. `inputs` are gitignore-style
+    patterns of the tree, `outputs` of `{out}`. `tools` are commands whose `--version` the result depends on. `on` names
+    the triggers that the job is for; empty means each that includes its stage. A result is reused for `cache_s` seconds
+    (none: for ever), never when `cache` is false. `not_checked_exit_codes` say "could not check": never a success, and
+    never a failure of the commit either.
     """
 
     stage: Stage
     run: str
     matrix: dict[str, tuple[str, ...]] = {}
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] | None = None
     inputs: tuple[str, ...] = ("**",)
     outputs: tuple[str, ...] = ()
     reports: Reports = Reports()
@@ -66,12 +74,13 @@ class Job(Frozen, frozen=True, kw_only=True):
     fail_fast: bool = False
     allow_failure: bool = False
     cache: bool = True
+    cache_s: float | None = None
     coverage_min_pct: float | None = None
     not_checked_exit_codes: tuple[int, ...] = ()
 
 
 class Service(Frozen, frozen=True, kw_only=True):
-    """`[services.NAME]`: a process that serves. `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}`, `{version}`.
+    """`[services.NAME]`: a process that serves. `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}` ...
 
     A service of protocol `http`, `websocket` or `leader` speaks HTTP on `{port}`; a `fix` service speaks FIX there and
     HTTP (health, metrics, drain) on `{http_port}`.
@@ -91,8 +100,9 @@ class Service(Frozen, frozen=True, kw_only=True):
 class ReleaseInfo(Frozen, frozen=True, kw_only=True):
     """`[release]`: how what was built becomes something that runs on machines.
 
-    `prepare` runs once per release in its own folder with the artifacts of the build stage beside it (`{artifacts}`); the
-    folder's `bin` then leads the services' PATH. `expand` runs before a release is placed, `contract` after its watch.
+    `prepare` runs once per release in its own folder (`{release}`) with what the build stage left beside it
+    (`{artifacts}`); the folder's `bin` then leads the services' PATH. `expand` runs before a release is placed,
+    `contract` after its watch. `config` are patterns of files of the tree that belong to the release.
     """
 
     prepare: str | None = None
@@ -124,7 +134,7 @@ class RollbackTriggers(Frozen, frozen=True, kw_only=True):
 
 
 class WatchLimits(Frozen, frozen=True, kw_only=True):
-    """`[environments.NAME.watch_for]`: what is monitored for an hour after a deployment (the specification's numbers)."""
+    """`[environments.NAME.watch_for]`: what is monitored after a deployment (the specification's numbers)."""
 
     duration_s: float = 3600.0
     error_rate_pct_max: float = 0.1
@@ -144,7 +154,10 @@ class Phase(Frozen, frozen=True, kw_only=True):
 
 
 class RolloutPolicy(Frozen, frozen=True, kw_only=True):
-    """`[environments.NAME.rollout]`: the numbers of a strategy. `phases` is for canary, `weight_pct`/`hold_s` for blue-green."""
+    """`[environments.NAME.rollout]`: the numbers of a strategy.
+
+    `phases` is for canary, `weight_pct` and `hold_s` are for blue-green.
+    """
 
     max_surge: int = 1
     max_unavailable: int = 0
@@ -183,9 +196,14 @@ class Environment(Frozen, frozen=True, kw_only=True):
 
 
 class Branches(Frozen, frozen=True, kw_only=True):
-    """`[branches]`: which branches are built after their tests pass (shell-style patterns); all others are only tested."""
+    """`[branches]`: which branches and tags are built after their tests pass; all others are only tested.
+
+    Patterns are shell-style; in a tag's pattern a `*` beside a dot stands for a number, so `v*.*.*` is `v1.2.3` and not
+    `v1.2.3-rc1`.
+    """
 
     build: tuple[str, ...] = ("main", "develop", "staging")
+    tags: tuple[str, ...] = ("v*.*.*",)
 
 
 class Project(Frozen, frozen=True, kw_only=True):

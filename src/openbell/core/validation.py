@@ -1,0 +1,331 @@
+"""The rules between the fields of a configuration: what a type cannot say.
+
+`validate` returns every problem at once, each with the path of the value and the remedy. It knows neither the file nor
+its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from openbell.core.pattern import placeholders
+from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project
+
+MATRIX_LEGS_MAX = 256
+"""As many legs as the hosted systems allow; more is a mistake in the configuration."""
+
+JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts")
+DEPLOYED_PLACEHOLDERS = ("environment", "slot", "release", "version")
+SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "host", "release")
+RELEASE_PLACEHOLDERS = ("release", "artifacts", "config")
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def validate(project: Project) -> tuple[Problem, ...]:
+    """Return every broken rule of a configuration, in the order of the file's sections; empty when it is sound."""
+    return (
+        *_check_names(project),
+        *_check_jobs(project),
+        *_check_cycles(project.jobs),
+        *_check_services(project),
+        *_check_release(project),
+        *_check_environments(project),
+        *_check_overlaps(project.environments),
+    )
+
+
+def _check_names(project: Project) -> Iterator[Problem]:
+    sections: tuple[tuple[str, Mapping[str, object]], ...] = (
+        ("jobs", project.jobs),
+        ("services", project.services),
+        ("environments", project.environments),
+    )
+    if not project.project.name.strip():
+        yield Problem(("project", "name"), "the project needs a name.")
+    for section, members in sections:
+        for name in members:
+            if not name or not _NAME_CHARACTERS.issuperset(name):
+                yield Problem((section, name), f'name "{name}": use letters, digits, "-", "_" and "." only.')
+
+
+def _check_jobs(project: Project) -> Iterator[Problem]:
+    for name, job in project.jobs.items():
+        at = ("jobs", name)
+        yield from _check_job_numbers(at, job)
+        yield from _check_matrix(at, job)
+        yield from _check_needs(at, job, project.jobs)
+        yield from _check_placeholders((*at, "run"), job.run, _known_placeholders(project, job))
+        if not job.run.strip():
+            yield Problem((*at, "run"), "the command is empty.")
+        if job.coverage_min_pct is not None and job.reports.cobertura is None:
+            yield Problem(
+                (*at, "coverage_min_pct"), "a coverage bound needs reports.cobertura, the file to read it from."
+            )
+        if job.stage not in COMMIT_STAGES:
+            for key, given in (("needs", job.needs), ("matrix", job.matrix), ("on", job.on)):
+                if given:
+                    yield Problem(
+                        (*at, key), f'a job of stage "{job.stage}" runs when an environment asks for it; remove {key}.'
+                    )
+
+
+def _check_job_numbers(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
+    if not 0 < job.timeout_s <= 86400:
+        yield Problem(
+            (*at, "timeout_s"), f"{job.timeout_s:g} s: a time limit is more than 0 and at most 86400 (a day)."
+        )
+    if not 0 <= job.retries <= 10:
+        yield Problem((*at, "retries"), f"{job.retries}: retries are 0 to 10.")
+    if job.cache_s is not None and job.cache_s <= 0:
+        yield Problem((*at, "cache_s"), f"{job.cache_s:g} s: write cache = false to never reuse a result.")
+    if job.coverage_min_pct is not None and not 0 <= job.coverage_min_pct <= 100:
+        yield Problem((*at, "coverage_min_pct"), f"{job.coverage_min_pct:g}: a percentage is 0 to 100.")
+    for code in job.not_checked_exit_codes:
+        if not 1 <= code <= 255:
+            yield Problem((*at, "not_checked_exit_codes"), f"{code}: exit codes are 1 to 255; 0 is a success.")
+
+
+def _check_matrix(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
+    legs = 1
+    for axis, values in job.matrix.items():
+        if axis in JOB_PLACEHOLDERS or not _NAME_CHARACTERS.issuperset(axis):
+            yield Problem(
+                (*at, "matrix", axis),
+                f'axis "{axis}": that name is taken or has other characters than letters and digits.',
+            )
+        if not values:
+            yield Problem(
+                (*at, "matrix", axis),
+                f'axis "{axis}" has no values, so the job would never run. Give it one or remove it.',
+            )
+        if len(frozenset(values)) < len(values):
+            yield Problem((*at, "matrix", axis), f'axis "{axis}" names a value twice: {", ".join(values)}.')
+        legs *= len(values)
+    if legs > MATRIX_LEGS_MAX:
+        yield Problem((*at, "matrix"), f"{legs} legs; at most {MATRIX_LEGS_MAX} are allowed.")
+
+
+def _check_needs(at: tuple[str, ...], job: Job, jobs: Mapping[str, Job]) -> Iterator[Problem]:
+    for need in job.needs or ():
+        other = jobs.get(need)
+        if other is None:
+            yield Problem((*at, "needs"), f'needs "{need}", but there is no [jobs.{need}].{suggest(need, jobs)}')
+        elif other.stage not in COMMIT_STAGES:
+            yield Problem((*at, "needs"), f'needs "{need}", which runs only in an environment (stage "{other.stage}").')
+        elif job.stage in COMMIT_STAGES and COMMIT_STAGES.index(other.stage) > COMMIT_STAGES.index(job.stage):
+            yield Problem((*at, "needs"), f'needs "{need}" of the later stage "{other.stage}".')
+        elif other.on and not (job.on and frozenset(job.on) <= frozenset(other.on)):
+            yield Problem(
+                (*at, "needs"), f'needs "{need}", which runs only on {", ".join(other.on)}. Give both the same "on".'
+            )
+
+
+def _check_cycles(jobs: Mapping[str, Job]) -> Iterator[Problem]:
+    done: dict[str, bool] = {}
+    for start in jobs:
+        cycle = _find_cycle(start, jobs, done, [])
+        if cycle:
+            yield Problem(
+                ("jobs", cycle[0], "needs"), f"the jobs wait for each other: {' -> '.join(cycle)}. Remove one need."
+            )
+
+
+def _find_cycle(name: str, jobs: Mapping[str, Job], done: dict[str, bool], path: list[str]) -> list[str]:
+    if name in path:
+        return [*path[path.index(name) :], name]
+    if done.get(name) or name not in jobs:
+        return []
+    path.append(name)
+    for need in jobs[name].needs or ():
+        cycle = _find_cycle(need, jobs, done, path)
+        if cycle:
+            done[name] = True
+            return cycle
+    path.pop()
+    done[name] = True
+    return []
+
+
+def _check_services(project: Project) -> Iterator[Problem]:
+    for name, service in project.services.items():
+        at = ("services", name)
+        yield from _check_placeholders((*at, "run"), service.run, SERVICE_PLACEHOLDERS)
+        for key, path in (
+            ("health", service.health),
+            ("ready", service.ready),
+            ("metrics", service.metrics),
+            ("drain", service.drain),
+        ):
+            if not path.startswith("/"):
+                yield Problem((*at, key), f'"{path}": a path begins with "/".')
+        for key, value in (("start_timeout_s", service.start_timeout_s), ("drain_timeout_s", service.drain_timeout_s)):
+            if value <= 0:
+                yield Problem((*at, key), f"{value:g} s: must be more than 0.")
+    for name in project.order:
+        if name not in project.services:
+            yield Problem(("order",), f'"{name}" is no service.{suggest(name, project.services)}')
+    if len(frozenset(project.order)) < len(project.order):
+        yield Problem(("order",), f"a service is named twice: {', '.join(project.order)}.")
+
+
+def _check_release(project: Project) -> Iterator[Problem]:
+    for key, command in (
+        ("prepare", project.release.prepare),
+        ("expand", project.release.expand),
+        ("contract", project.release.contract),
+    ):
+        if command is not None:
+            yield from _check_placeholders(("release", key), command, RELEASE_PLACEHOLDERS)
+
+
+def _check_environments(project: Project) -> Iterator[Problem]:
+    for name, environment in project.environments.items():
+        at = ("environments", name)
+        if not project.services:
+            yield Problem(at, f'"{name}" has nothing to run: there are no [services.NAME].')
+        if not any(job.stage == "build" for job in project.jobs.values()):
+            yield Problem(at, f'"{name}" has nothing to deploy: no job has stage = "build".')
+        if not 1 <= environment.replicas <= 1000:
+            yield Problem((*at, "replicas"), f"{environment.replicas}: replicas are 1 to 1000.")
+        yield from _check_environment_jobs(at, environment, project)
+        yield from _check_approval(at, environment, project)
+        for other in environment.requires_passed:
+            if other not in project.environments or other == name:
+                yield Problem(
+                    (*at, "requires_passed"),
+                    f'"{other}" is no other environment.{suggest(other, project.environments)}',
+                )
+        yield from _check_rollout(at, environment)
+
+
+def _check_environment_jobs(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:
+    named = [("after", name) for name in environment.after]
+    if environment.smoke is not None:
+        named.insert(0, ("smoke", environment.smoke))
+    for key, name in named:
+        job = project.jobs.get(name)
+        if job is None:
+            yield Problem((*at, key), f'"{name}" is no job.{suggest(name, project.jobs)}')
+        elif job.stage in COMMIT_STAGES:
+            yield Problem(
+                (*at, key),
+                f'"{name}" has stage "{job.stage}"; a job for a running environment has stage "smoke" or "load".',
+            )
+
+
+def _check_approval(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:
+    approval = environment.approval
+    if approval is None:
+        return
+    path = (*at, "approval")
+    if approval.required < 1:
+        yield Problem(
+            path, f"required = {approval.required}: at least one person approves; leave approval out for none."
+        )
+    if not approval.by:
+        yield Problem(path, 'say who may approve: from = ["a person or a team of [teams]"].')
+    elif approval.required >= 1:
+        people = {person: True for who in approval.by for person in project.teams.get(who, (who,))}
+        if len(people) < approval.required:
+            yield Problem(
+                path,
+                f"required = {approval.required}, but only {len(people)} may approve: {', '.join(people) or 'nobody'}.",
+            )
+    for who in approval.by:
+        # People are known by their address, as commits know them; beside teams a lone word is a team that is missing.
+        if project.teams and "@" not in who and who not in project.teams:
+            yield Problem(path, f'"{who}" is no team in [teams] and no e-mail address.{suggest(who, project.teams)}')
+
+
+def _check_rollout(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
+    yield from _check_weights((*at, "rollout"), environment)
+    yield from _check_rollout_numbers(at, environment)
+
+
+def _check_weights(at_rollout: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
+    policy = environment.rollout
+    if environment.strategy == "canary":
+        weights = [phase.weight_pct for phase in policy.phases]
+        if not weights:
+            yield Problem((*at_rollout, "phases"), 'strategy "canary": at least one phase is needed.')
+        for before, after in pairwise(weights):
+            if after <= before:
+                yield Problem(
+                    (*at_rollout, "phases"), f'strategy "canary": weights must rise ({before}, then {after}).'
+                )
+    for weight in (policy.weight_pct, *(phase.weight_pct for phase in policy.phases)):
+        if not 1 <= weight <= 99:
+            key = "weight_pct" if weight == policy.weight_pct else "phases"
+            yield Problem(
+                (*at_rollout, key), f"weight {weight} %: a candidate beside the stable side gets 1 to 99 percent."
+            )
+
+
+def _check_rollout_numbers(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
+    policy, at_rollout = environment.rollout, (*at, "rollout")
+    if policy.max_surge < 0 or policy.max_unavailable < 0 or policy.max_surge + policy.max_unavailable == 0:
+        yield Problem(
+            (*at_rollout, "max_surge"), "max_surge and max_unavailable cannot both be 0: no replica could move."
+        )
+    if not 0 <= policy.keep_replicas <= environment.replicas:
+        yield Problem(
+            (*at_rollout, "keep_replicas"),
+            f"{policy.keep_replicas}: keep 0 to {environment.replicas} replicas of the old side.",
+        )
+    for key, value in (("healthy_timeout_s", policy.healthy_timeout_s), ("tick_s", policy.tick_s)):
+        if value <= 0:
+            yield Problem((*at_rollout, key), f"{value:g} s: must be more than 0.")
+    for key, value in (("hold_s", policy.hold_s), ("watch_s", policy.watch_s), ("undecided_s", policy.undecided_s)):
+        if value < 0:
+            yield Problem((*at_rollout, key), f"{value:g} s: must be 0 or more.")
+    if not 0 < environment.rollback_on.error_rate_pct_max <= 100:
+        yield Problem(
+            (*at, "rollback_on", "error_rate_pct_max"),
+            f"{environment.rollback_on.error_rate_pct_max:g}: more than 0, at most 100.",
+        )
+
+
+def _check_overlaps(environments: Mapping[str, Environment]) -> Iterator[Problem]:
+    for key in ("branch", "tag"):
+        taken: dict[str, str] = {}
+        for name, environment in environments.items():
+            pattern = getattr(environment, key)
+            if pattern is None:
+                continue
+            if pattern in taken:
+                yield Problem(
+                    ("environments", name, key),
+                    f'{key} "{pattern}" already brings releases to "{taken[pattern]}"; two cannot share it.',
+                )
+            taken.setdefault(pattern, name)
+
+
+def _known_placeholders(project: Project, job: Job) -> tuple[str, ...]:
+    known = (*JOB_PLACEHOLDERS, *job.matrix)
+    if job.stage in COMMIT_STAGES:
+        return known
+    return (*known, *DEPLOYED_PLACEHOLDERS, *address_placeholders(project))
+
+
+def address_placeholders(project: Project) -> tuple[str, ...]:
+    """Return the names under which smoke and load jobs find the services: `{api_url}`, `{fix-gateway_address}`."""
+    suffixes = {"http": "_url", "websocket": "_url", "fix": "_address"}
+    return tuple(name + suffixes[s.protocol] for name, s in project.services.items() if s.protocol in suffixes)
+
+
+def _check_placeholders(at: tuple[str, ...], command: str, known: tuple[str, ...]) -> Iterator[Problem]:
+    for name in dict.fromkeys(placeholders(command)):
+        if name not in known:
+            yield Problem(
+                at,
+                f"unknown placeholder {{{name}}}; known here: {', '.join(known)}. "
+                f"Write {{{{{name}}}}} for the literal text.",
+            )
+
+
+def suggest(name: str, known: Mapping[str, object]) -> str:
+    """Return ' Did you mean "x"?' for the nearest known name, or nothing."""
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{nearest[0]}"?' if nearest else ""
