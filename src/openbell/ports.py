@@ -1,11 +1,10 @@
-"""The ports: what a host asks of the world, as Protocols. Adapters implement them, hosts call them, the core knows none.
+"""The ports: what a host asks of the world, as Protocols. Adapters implement them, hosts call them.
 
-Every method that changes the world takes a `key` derived from rollout, step and attempt: called twice with the same key
-it has the effect of one call. A failure is an `AdapterError` that says whether the effect was `not_applied` or is
+Every method that changes the world takes a `key` derived from rollout, step and attempt: called twice with the same
+key it has the effect of one call. A failure is an `AdapterError` that says whether the effect was `not_applied` or is
 `unknown`; anything else that escapes an adapter is a defect.
 """
 
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -44,7 +43,7 @@ class RouteChange(msgspec.Struct, frozen=True):
 
 
 class DrainReport(msgspec.Struct, frozen=True):
-    """What a handover moved, per service: sessions, streams, requests or leadership, and what remained at the time-out."""
+    """What a handover moved, per service: sessions, streams or leadership, and what remained at the time-out."""
 
     service: str
     moved: int
@@ -64,8 +63,11 @@ class Platform(Protocol):
     async def retire(self, slot: str, replicas: int, *, key: str) -> None:
         """Stop instances of the slot, newest last, until `replicas` of each service are left; SIGTERM, then kill."""
 
-    async def drain(self, slot: str, to: str, keep: int, services: Sequence[str], *, key: str) -> list[DrainReport]:
-        """Move what lives on all but `keep` instances of the services, in the order given, to the slot `to`."""
+    async def drain(self, slot: str, to: str, keep: int, *, key: str) -> list[DrainReport]:
+        """Move what lives on all but `keep` instances to the slot `to`, service by service in the release's order."""
+
+    async def migrate(self, phase: str, digest: str, *, key: str) -> None:
+        """Run the release's `expand` or `contract` command against the environment; nothing if it has none."""
 
     async def observe(self, slot: str) -> SideHealth:
         """Instances, healthy instances, restarts and failed health checks since the slot's release was placed."""
@@ -88,7 +90,7 @@ class MetricSource(Protocol):
     """What the judge sees."""
 
     async def sample(self, slot: str) -> Sample:
-        """Requests, errors and latencies of the slot since the previous call; `observed` is false when there is no data."""
+        """What the slot did since the previous call; `observed` is false when there is no data."""
 
 
 class Notifier(Protocol):
@@ -138,3 +140,23 @@ class Journal(Protocol):
 
     async def release(self, name: str, owner: str) -> None:
         """Give the lease up, if it is ours."""
+
+
+class JobRunner(Protocol):
+    """What runs the jobs of a pipeline."""
+
+    async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
+        """Run one attempt of a job to its end and say how it went; when `stop` is set, end all that it started.
+
+        Never raises for what the job did; `AdapterError` means that this machine could not run it at all.
+        """
+
+
+class RunObserver(Protocol):
+    """Who watches a run."""
+
+    def job_started(self, node: JobNode, attempt: int) -> None:
+        """An attempt at a job begins."""
+
+    def job_ended(self, result: JobResult) -> None:
+        """A job has its outcome; called once for each job of the run, also for those that never started."""

@@ -116,16 +116,14 @@ class Total(msgspec.Struct, frozen=True):
 
 def total(samples: Iterable[Sample]) -> Total:
     """Add samples up; the sum is observed only when every sample was."""
-    observed, requests, errors, count = True, 0, 0, 0
-    counts = [0] * (len(LATENCY_EDGES_MS) + 1)
-    for sample in samples:
-        observed = observed and sample.observed
-        requests += sample.requests
-        errors += sample.errors
-        count += 1
-        for bucket, number in enumerate(sample.latency_counts):
-            counts[bucket] += number
-    return Total(observed and count > 0, requests, errors, tuple(counts))
+    added = list(samples)
+    rows = [sample.latency_counts for sample in added if sample.latency_counts]
+    return Total(
+        observed=bool(added) and all(sample.observed for sample in added),
+        requests=sum(sample.requests for sample in added),
+        errors=sum(sample.errors for sample in added),
+        latency_counts=tuple(map(sum, zip(*rows, strict=True))),
+    )
 
 
 def quantile_ms(counts: Sequence[int], quantile: float) -> float | None:

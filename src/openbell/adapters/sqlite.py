@@ -1,0 +1,152 @@
+"""The journal in SQLite: append-only, WAL, synchronous FULL. When `append` returns, the event survives a power cut.
+
+Several processes may share the file; a stream has one writer at a time by its `expect`ed sequence, an environment one
+driver at a time by a lease whose owner is named by host and process, so that the lease of a process of this machine that
+died is taken over at once. Source: SQLite's documentation on WAL and `PRAGMA synchronous`.
+"""
+
+import asyncio
+import os
+import socket
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self, TypeVar
+
+import psutil
+
+from openbell.ports import AdapterError, Record
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+  stream TEXT NOT NULL, sequence INTEGER NOT NULL, at_s REAL NOT NULL, kind TEXT NOT NULL, payload BLOB NOT NULL,
+  PRIMARY KEY (stream, sequence)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS streams (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, expires_at_s REAL NOT NULL);
+"""
+
+
+def process_owner() -> str:
+    """Name this process for a lease: host, process id and start time, which no other process shares."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def owner_is_gone(owner: str) -> bool:
+    """Whether a lease's owner was a process of this host that no longer runs; False when that cannot be known."""
+    host, _, rest = owner.partition(":")
+    pid, _, started = rest.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class SqliteJournal:
+    """A `Journal` in one SQLite file; use as an async context manager. All access goes through one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._connection: sqlite3.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._call("open", self._open)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._call("close", lambda connection: connection.close())
+        self._thread.shutdown()
+
+    async def append(self, stream: str, kind: str, payload: bytes, *, at_s: float, expect: int | None = None) -> int:
+        """Append to a stream and return the sequence number, from 1 without gaps; see `openbell.ports.Journal`."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                row = connection.execute("SELECT max(sequence) FROM events WHERE stream = ?", (stream,)).fetchone()
+                sequence = (row[0] or 0) + 1
+                if expect is not None and sequence != expect:
+                    message = f"event {expect} of {stream} was written by another openbell; this one stops"
+                    raise AdapterError("journal", "append", message, effect="not_applied")
+                if sequence == 1:
+                    connection.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
+                row = (stream, sequence, at_s, kind, payload)
+                connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
+            return int(sequence)
+
+        return await self._call("append", work)
+
+    async def read(self, stream: str, *, after: int = 0) -> list[Record]:
+        """All events of a stream after a sequence number, in order."""
+        query = "SELECT stream, sequence, at_s, kind, payload FROM events WHERE stream = ? AND sequence > ? ORDER BY 2"
+        rows = await self._call("read", lambda c: c.execute(query, (stream, after)).fetchall())
+        return [Record(*row) for row in rows]
+
+    async def streams(self, prefix: str) -> list[str]:
+        """Names of the streams that begin so, oldest first."""
+        query = "SELECT name FROM streams WHERE substr(name, 1, ?) = ? ORDER BY number"
+        rows = await self._call("read", lambda c: c.execute(query, (len(prefix), prefix)).fetchall())
+        return [row[0] for row in rows]
+
+    async def acquire(self, name: str, owner: str, *, ttl_s: float, now_s: float) -> str | None:
+        """Take or renew the lease `name`; returns None when it is ours now, else the owner that holds it."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                row = connection.execute("SELECT owner, expires_at_s FROM leases WHERE name = ?", (name,)).fetchone()
+                if row and row[0] != owner and row[1] > now_s and not owner_is_gone(row[0]):
+                    return str(row[0])
+                connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (name, owner, now_s + ttl_s))
+            return None
+
+        return await self._call("lease", work)
+
+    async def release(self, name: str, owner: str) -> None:
+        """Give the lease up, if it is ours."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("DELETE FROM leases WHERE name = ? AND owner = ?", (name, owner))
+
+        await self._call("lease", work)
+
+    def _open(self, _: sqlite3.Connection | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(self.path, timeout=10.0, check_same_thread=False, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            connection.close()
+            message = f"{self.path} was written by a newer openbell (schema {version}, this one knows {SCHEMA_VERSION})"
+            raise AdapterError("journal", "open", message, effect="not_applied")
+        if version < SCHEMA_VERSION:
+            connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+        self._connection = connection
+
+    async def _call(self, operation: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            try:
+                return work(self._connection)  # type: ignore[arg-type]
+            except (sqlite3.Error, OSError) as error:
+                raise AdapterError("journal", operation, _explain(error, self.path), effect="not_applied") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+
+def _explain(error: Exception, path: Path) -> str:
+    text = str(error)
+    if "full" in text or "No space" in text:
+        return f"the disk that holds {path} is full ({text}); free some space, then: openbell resume"
+    if "not a database" in text or "malformed" in text:
+        return f"{path} is damaged ({text}); restore it from a copy, or move it away to begin anew"
+    return f"{path}: {text}"
