@@ -5,11 +5,13 @@ key it has the effect of one call. A failure is an `AdapterError` that says whet
 `unknown`; anything else that escapes an adapter is a defect.
 """
 
+import asyncio
 from typing import Literal, Protocol
 
 import msgspec
 
 from openbell.core.analysis.limits import Sample, SideHealth
+from openbell.core.pipeline import JobNode, JobResult
 
 Effect = Literal["not_applied", "unknown"]
 
