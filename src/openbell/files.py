@@ -1,0 +1,64 @@
+"""Files that are written whole or not at all, and locks between processes; for every adapter that keeps files.
+
+Knows nothing of what is in the files. Source: rename(2) and flock(2).
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+
+class LockTimeoutError(Exception):
+    """Another process held a lock for longer than the caller would wait."""
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace a file's content in one step; a reader sees the old content or the new. May be repeated.
+
+    With `durable` the content survives a crash of the machine once this returns. Raises `OSError` (disk full), and then
+    the old content is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def exclusive(path: Path, *, timeout_s: float = 60.0) -> AsyncIterator[None]:
+    """Hold the lock file `path` against other processes and tasks; freed when its holder ends, however it ends.
+
+    Raises `LockTimeoutError` when another holds it for longer than `timeout_s`.
+    """
+    await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + timeout_s
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise LockTimeoutError(f"{path} is locked by another process for more than {timeout_s:.0f} s")
+            await asyncio.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
