@@ -65,7 +65,8 @@ def test_file_keeps_the_rules(name: str) -> None:
     broken = [(rule.__name__, violation) for rule in rules_for(name) for violation in rule(source)]
     broken += [("module_name", violation) for violation in rules.module_name(name)]
     report = [f"{name}:{violation.line}: {rule}: {violation.message}" for rule, violation in broken]
-    assert not report, "\n" + "\n".join(report)
+    if report:
+        pytest.fail("\n".join(report), pytrace=False)
 
 
 def test_the_tree_is_really_read() -> None:

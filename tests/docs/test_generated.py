@@ -1,0 +1,39 @@
+"""What is derived from the code agrees with it: `make docs` would change nothing."""
+
+import json
+import tomllib
+
+import msgspec
+import pytest
+
+from docs import generate
+from openbell.core.project import Project
+
+REMEDY = "run `make docs` and commit what it writes"
+
+
+@pytest.mark.parametrize("name", generate.DOCUMENTS)
+def test_document_is_up_to_date(name: str) -> None:
+    path = generate.FOLDER / name
+    assert path.is_file(), f"docs/{name} is missing; {REMEDY}"
+    assert path.read_text() == generate.DOCUMENTS[name](), f"docs/{name} is out of date; {REMEDY}"
+
+
+def test_every_key_of_the_configuration_has_a_sentence() -> None:
+    assert generate.undescribed() == [], "docs/configuration.toml: these have no sentence, or are no key any more"
+
+
+def test_reference_says_the_numbers_of_the_specification() -> None:
+    text = generate.configuration()
+    assert "| `hold_s` | number | `300` |" in text
+    assert "| `error_rate_pct_max` | number | `5` |" in text
+    assert "## `[[environments.NAME.rollout.phases]]`" in text
+
+
+def test_schema_describes_what_the_structs_accept() -> None:
+    schema = json.loads(generate.configuration_schema())
+    assert schema["$defs"]["Job"]["required"] == ["stage", "run"]
+    assert schema["$defs"]["Job"]["additionalProperties"] is False
+    assert schema["$defs"]["Job"]["properties"]["timeout_s"]["description"]
+    accepted = tomllib.loads('[project]\nname = "x"\n[jobs.lint]\nstage = "quality"\nrun = "true"\n')
+    assert msgspec.convert(accepted, Project).jobs["lint"].timeout_s == 600
