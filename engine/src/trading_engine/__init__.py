@@ -1,0 +1,1 @@
+"""The trading engine: four services around one log of commands in PostgreSQL."""

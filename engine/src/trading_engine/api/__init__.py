@@ -1,0 +1,1 @@
+"""The REST service: takes orders into the log and answers questions about them."""

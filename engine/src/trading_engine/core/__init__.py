@@ -1,0 +1,1 @@
+"""The pure core: books, matching, risk. It knows no clock, no randomness and no input or output."""

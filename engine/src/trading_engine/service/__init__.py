@@ -1,0 +1,1 @@
+"""What all four services share: the operational endpoints, metrics, draining, start and stop."""

@@ -1,0 +1,105 @@
+"""Runs one service: start, serve HTTP, and on SIGTERM stop without dropping anything.
+
+The order on SIGTERM: `/readyz` turns 503, what lives here is moved away, requests in flight finish, the process ends
+with 0. If that takes longer than it may, it ends anyway.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+
+from trading_engine.service.handover import DrainOrder, Service
+from trading_engine.service.operations import AsgiApp, Operations
+from trading_engine.settings import Settings
+
+_DRAIN_ON_STOP_S = 6.0
+_SPREAD_ON_STOP_S = 1.0
+_SETTLE_S = 0.2
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the runtime decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it exists, else what Python has."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def run_service(service: Service, settings: Settings, *, host: str, port: int, app: AsgiApp | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code of the process."""
+    try:
+        listening = _listen(host, port)
+    except OSError as error:
+        print(
+            f"{service.name}: cannot listen on {host}:{port}: {error.strerror}. Choose another port.", file=sys.stderr
+        )
+        return 1
+    with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+        runner.run(_serve(service, settings, listening, app))
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.set_inheritable(False)
+    return listening
+
+
+async def _serve(service: Service, settings: Settings, listening: socket.socket, app: AsgiApp | None) -> None:
+    operations = Operations(service, settings, app)
+    server = _Server(
+        uvicorn.Config(
+            operations,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            http="httptools",
+            ws="websockets-sansio",
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    await service.start()
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    operations.stopping = True
+    with suppress(TimeoutError):
+        order = DrainOrder(spread_s=_SPREAD_ON_STOP_S)
+        await asyncio.wait_for(asyncio.shield(operations.start_drain(order)), _DRAIN_ON_STOP_S)
+    # New requests still come until everybody has read /readyz; they are answered, with `Connection: close`.
+    await asyncio.sleep(_SETTLE_S)
+    await _wait_idle(operations, 1.5)
+    server.should_exit = True
+    await serving
+    await service.stop()
+
+
+async def _wait_idle(operations: Operations, timeout_s: float) -> None:
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while operations.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - ends soon
+        await asyncio.sleep(0.01)

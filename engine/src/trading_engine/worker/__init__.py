@@ -1,0 +1,1 @@
+"""The matcher: one leader by lease and epoch, everybody else shadows it."""
