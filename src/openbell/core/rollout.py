@@ -215,9 +215,6 @@ def _on_failed(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]
         if event.retryable and state.attempt + 1 < FORWARD_ATTEMPTS:
             return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
         return _go_back(state, event.at_s, event.message)
-    if isinstance(state.step, Handover) and state.attempt >= 1:
-        # What cannot be moved off a failed candidate reconnects by itself once the candidate is gone.
-        return _advance(state, event.at_s)
     if state.attempt + 1 < BACK_ATTEMPTS:
         return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
     return _wait_for_person(replace(state, entered=False), f"the way back is blocked: {event.message}")
