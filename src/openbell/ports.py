@@ -6,11 +6,16 @@ key it has the effect of one call. A failure is an `AdapterError` that says whet
 """
 
 import asyncio
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from openbell.core.analysis.limits import Sample, SideHealth
+from openbell.core.pipeline import JobNode, JobResult
+
+if TYPE_CHECKING:
+    # Not imported when openbell starts: a run in which everything is cached needs no event loop.
+    import asyncio
 from openbell.core.pipeline import JobNode, JobResult
 
 Effect = Literal["not_applied", "unknown"]
@@ -147,7 +152,7 @@ class Journal(Protocol):
 class JobRunner(Protocol):
     """What runs the jobs of a pipeline."""
 
-    async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
+    async def run(self, node: JobNode, attempt: int, stop: "asyncio.Event") -> JobResult:
         """Run one attempt of a job to its end and say how it went; when `stop` is set, end all that it started.
 
         Never raises for what the job did; `AdapterError` means that this machine could not run it at all.

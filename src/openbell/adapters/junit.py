@@ -1,0 +1,69 @@
+"""JUnit XML: how many tests ran, which failed, and where. Reads what pytest, gotestsum and Surefire write.
+
+Surefire's `flakyFailure` and `rerunFailure` are not failures: the test passed in the end. Input is untrusted: entities
+and its size are bounded.
+
+Source: https://github.com/testmoapp/junitxml
+"""
+
+import re
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+from defusedxml.common import DefusedXmlException
+
+from openbell.core.report import SHOWN_MAX, FailedTest, Tests
+from openbell.ports import AdapterError
+
+FILE_SIZE_MAX = 50_000_000
+_PLACE = re.compile(r"^(?P<file>[^\s:]+\.\w+):(?P<line>\d+):", re.MULTILINE)
+
+
+def read(file: Path) -> Tests:
+    """Read a JUnit file; raises `AdapterError` when it is missing, too large or no JUnit XML."""
+    root = _parse(file)
+    if root.tag not in ("testsuites", "testsuite"):
+        raise AdapterError("junit", "read", f"{file.name} is no JUnit file: its root is <{root.tag}>")
+    total = skipped = 0
+    duration_s = 0.0
+    failures = []
+    for case in root.iter("testcase"):
+        total += 1
+        duration_s += _number(case.get("time"))
+        skipped += case.find("skipped") is not None
+        broken = [child for tag in ("failure", "error") for child in case.findall(tag)]
+        if broken:
+            failures.append(_failed(case, broken[0]))
+    return Tests(total, len(failures), skipped, round(duration_s, 3), tuple(failures[:SHOWN_MAX]))
+
+
+def _parse(file: Path) -> Element:
+    try:
+        if file.stat().st_size > FILE_SIZE_MAX:
+            raise AdapterError("junit", "read", f"{file.name} is larger than {FILE_SIZE_MAX // 1_000_000} MB")
+        root: Element = defusedxml.ElementTree.fromstring(file.read_bytes())
+    except FileNotFoundError:
+        raise AdapterError("junit", "read", f"{file.name} was not written") from None
+    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
+        raise AdapterError("junit", "read", f"{file.name} is no JUnit file: {error}") from None
+    return root
+
+
+def _failed(case: Element, broken: Element) -> FailedTest:
+    where = case.get("file") or case.get("classname") or ""
+    name = f"{where}::{case.get('name', '')}" if where else case.get("name", "")
+    text = broken.text or ""
+    message = (broken.get("message") or text).strip().partition("\n")[0]
+    places = list(_PLACE.finditer(text))
+    place = f"{places[-1]['file']}:{places[-1]['line']}" if places else ""
+    if not place and case.get("file") and case.get("line"):
+        place = f"{case.get('file')}:{case.get('line')}"
+    return FailedTest(name[:300], message[:300], place)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return max(0.0, float((text or "0").replace(",", "")))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,340 @@
+"""`openbell.toml` and the policy files that are laid over it: from text to a `Project`, or every problem with its line.
+
+The standard library reads TOML but forgets the lines, so a small scanner finds the line of every key of a file that is
+known to be well-formed; it runs only when there is something to say. Which rules hold between fields is the core's
+business (`openbell.core.validation`).
+
+Source: https://toml.io/en/v1.0.0
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from openbell.core.project import Problem, Project
+from openbell.core.validation import suggest, validate
+
+KeyPath = tuple[str, ...]
+FILE_SIZE_MAX = 1_000_000
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `problems` are complete sentences, each with file and line."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        count = f"{len(problems)} error{'s' if len(problems) != 1 else ''}. Nothing was run."
+        super().__init__("\n".join([*problems, count]))
+        self.problems = tuple(problems)
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One file of the configuration: its name as people know it, its text and its content."""
+
+    name: str
+    text: str
+    content: dict[str, Any]
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """A project, and the files it came from, the first one first."""
+
+    project: Project
+    layers: tuple[Layer, ...]
+
+    def locate(self, path: KeyPath) -> str:
+        """Say where a value comes from, as "openbell.toml:31"; the table it would be in when it is a default."""
+        return locate(self.layers, path)
+
+
+def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
+    """Read a project from its file and the policy files laid over it; later files win, tables merge, lists replace.
+
+    Raises `ConfigurationError` with all problems at once.
+    """
+    layers = tuple(_read(file, relative_to) for file in files)
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer.content)
+    try:
+        project = msgspec.convert(merged, Project)
+    except msgspec.ValidationError as error:
+        found = check_types(merged, Project) or [Problem((), f"{error}.")]
+        raise _errors(layers, found) from None
+    problems = validate(project)
+    if problems:
+        raise _errors(layers, problems)
+    return Configuration(project, layers)
+
+
+def _errors(layers: Sequence[Layer], problems: Sequence[Problem]) -> ConfigurationError:
+    names = [layer.name for layer in layers]
+    places = [locate(layers, problem.path).rpartition(":") for problem in problems]
+    lines = [(names.index(file), int(line), f"{file}:{line}: ") for file, _, line in places]
+    ordered = sorted(zip(lines, problems, strict=True), key=lambda pair: pair[0][:2])
+    return ConfigurationError([place + _context(problem) for (_, _, place), problem in ordered])
+
+
+def _context(problem: Problem) -> str:
+    """A message that does not name its table gets it in front."""
+    named = problem.message.startswith("unknown key") or len(problem.path) < 2
+    return problem.message if named else f"[{'.'.join(problem.path[:2])}] {problem.message}"
+
+
+def _read(file: Path, relative_to: Path) -> Layer:
+    name = str(file.relative_to(relative_to)) if file.is_relative_to(relative_to) else str(file)
+    try:
+        if file.stat().st_size > FILE_SIZE_MAX:
+            raise ConfigurationError([f"{name}: larger than {FILE_SIZE_MAX // 1000} kB; that is no configuration."])
+        text = file.read_text(encoding="utf-8")
+        return Layer(name, text, tomllib.loads(text))
+    except FileNotFoundError:
+        raise ConfigurationError([f"{name}: no such file."]) from None
+    except OSError as error:
+        raise ConfigurationError([f"{name}: cannot be read: {error.strerror}."]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"{name}: not UTF-8 at byte {error.start}."]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([_syntax_error(name, str(error))]) from None
+
+
+def _syntax_error(name: str, message: str) -> str:
+    text, found, place = message.partition(" (at line ")
+    line = place.partition(",")[0] if found else ""
+    return f"{name}{':' + line if line.isdigit() else ''}: {text[:1].lower()}{text[1:]}."
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one configuration over another: tables merge, everything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+# ---------------------------------------------------------------------------------------------- types, all at once
+
+
+def check_types(value: Any, type_: Any, path: KeyPath = ()) -> list[Problem]:
+    """Return every unknown key, missing key and wrong type of a value against a struct type."""
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in (Union, UnionType):
+        rest = [argument for argument in arguments if argument is not NoneType]
+        if len(rest) == 1:
+            return check_types(value, rest[0], path)
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        return _check_struct(value, type_, path)
+    if origin is dict and isinstance(value, dict):
+        return [problem for key, member in value.items() for problem in check_types(member, arguments[1], (*path, key))]
+    if origin is tuple and isinstance(value, list):
+        return [
+            problem
+            for index, member in enumerate(value)
+            for problem in check_types(member, arguments[0], (*path, str(index)))
+        ]
+    try:
+        msgspec.convert(value, type_)
+    except msgspec.ValidationError:
+        quotes = " Put it in quotes." if type_ is str and isinstance(value, int | float) else ""
+        message = f"{_key_of(path)}: expected {_describe_type(type_)}, found {_describe(value)}.{quotes}"
+        return [Problem(path, message)]
+    return []
+
+
+def _check_struct(value: Any, type_: type[msgspec.Struct], path: KeyPath) -> list[Problem]:
+    if not isinstance(value, dict):
+        return [Problem(path, f"{_key_of(path)}: expected a table, found {_describe(value)}.")]
+    fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    where = f"[{'.'.join(path)}]" if path else "the file"
+    problems = []
+    for key, member in value.items():
+        if key not in fields:
+            nearest = suggest(key, fields)
+            remedy = nearest or f" Known: {', '.join(fields)}."
+            problems.append(Problem((*path, key), f'unknown key "{key}" in {where}.{remedy}'))
+        else:
+            problems += check_types(member, fields[key].type, (*path, key))
+    problems += [
+        Problem(path, f'key "{name}" is missing in {where}: {_describe_type(field.type)}.')
+        for name, field in fields.items()
+        if field.required and name not in value
+    ]
+    return problems
+
+
+def _key_of(path: KeyPath) -> str:
+    return ".".join(path[2:]) if len(path) > 2 else ".".join(path)
+
+
+def _describe_type(type_: Any) -> str:
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin is Literal:
+        return "one of " + ", ".join(f'"{argument}"' for argument in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(_describe_type(argument) for argument in arguments if argument is not NoneType)
+    if origin is tuple:
+        return f"a list ({_describe_type(arguments[0])})"
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}
+    return names.get(origin or type_, "a table")
+
+
+def _describe(value: Any) -> str:
+    kinds: dict[type, str] = {bool: "", str: " (text)", int: "", float: "", list: " (a list)", dict: " (a table)"}
+    kind = kinds.get(type(value), f" (a {type(value).__name__})")
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return (text if len(text) <= 60 else text[:57] + "...") + kind
+
+
+# ---------------------------------------------------------------------------------------------- lines
+
+
+def locate(layers: Sequence[Layer], path: KeyPath) -> str:
+    """Find the last file that has the value of a path (or the nearest table around it), and the line there."""
+    indexes = [(layer.name, index_lines(layer.text)) for layer in reversed(layers)]
+    for length in range(len(path), 0, -1):
+        for name, lines in indexes:
+            if path[:length] in lines:
+                return f"{name}:{lines[path[:length]]}"
+    return f"{layers[0].name}:1" if layers else "openbell.toml:1"
+
+
+def index_lines(text: str) -> dict[KeyPath, int]:
+    """Map the path of every key and table of well-formed TOML to its line, from 1. List items are "0", "1" ..."""
+    return _Scanner(text).scan()
+
+
+class _Scanner:
+    """Walks over well-formed TOML and notes the line of each key; it does not decode values."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.replace("\r\n", "\n") + "\n"
+        self.at = 0
+        self.lines: dict[KeyPath, int] = {}
+        self.counts: dict[KeyPath, int] = {}
+
+    def scan(self) -> dict[KeyPath, int]:
+        table: KeyPath = ()
+        while self._skip_blank():
+            if self.text.startswith("[[", self.at):
+                self.at += 2
+                path = self._absolute(self._key())
+                self.counts[path] = self.counts.get(path, -1) + 1
+                table = (*path, str(self.counts[path]))
+                self._note(path)
+                self._note(table)
+                self._skip_line()
+            elif self.text[self.at] == "[":
+                self.at += 1
+                table = self._absolute(self._key())
+                self._note(table)
+                self._skip_line()
+            else:
+                self._pair(table)
+        return self.lines
+
+    def _absolute(self, key: KeyPath) -> KeyPath:
+        """Name the last element of each array of tables that a header goes through."""
+        path: KeyPath = ()
+        for index, part in enumerate(key):
+            path = (*path, part)
+            if path in self.counts and index < len(key) - 1:
+                path = (*path, str(self.counts[path]))
+        return path
+
+    def _note(self, path: KeyPath) -> None:
+        line = self.text.count("\n", 0, self.at) + 1
+        for length in range(1, len(path) + 1):
+            self.lines.setdefault(path[:length], line)
+
+    def _pair(self, table: KeyPath) -> None:
+        start = self.at
+        path = (*table, *self._key())
+        self.at, end = start, self.at
+        self._note(path)
+        self.at = self.text.index("=", end) + 1
+        self._value(path)
+
+    def _key(self) -> KeyPath:
+        parts: list[str] = []
+        while True:
+            self._skip_spaces()
+            if self.text[self.at] in "\"'":
+                parts.append(self._string())
+            else:
+                start = self.at
+                while self.text[self.at].isalnum() or self.text[self.at] in "-_":
+                    self.at += 1
+                parts.append(self.text[start : self.at])
+            self._skip_spaces()
+            if self.text[self.at] != ".":
+                return tuple(parts)
+            self.at += 1
+
+    def _value(self, path: KeyPath) -> None:
+        self._skip_spaces()
+        character = self.text[self.at]
+        if character in "\"'":
+            self._string()
+        elif character == "[":
+            self._list(path)
+        elif character == "{":
+            self.at += 1
+            while self._skip_blank() and self.text[self.at] != "}":
+                self._pair(path)
+                self._skip_blank()
+                self.at += self.text[self.at] == ","
+            self.at += 1
+        else:
+            while self.text[self.at] not in ",]}#\n":
+                self.at += 1
+
+    def _list(self, path: KeyPath) -> None:
+        self.at += 1
+        index = 0
+        while self._skip_blank() and self.text[self.at] != "]":
+            self._note((*path, str(index)))
+            self._value((*path, str(index)))
+            self._skip_blank()
+            self.at += self.text[self.at] == ","
+            index += 1
+        self.at += 1
+
+    def _string(self) -> str:
+        quote = self.text[self.at]
+        if self.text.startswith(quote * 3, self.at):
+            end = self.at + 3
+            while not self.text.startswith(quote * 3, end):
+                end += 2 if self.text[end] == "\\" and quote == '"' else 1
+            end += 3
+            while end < len(self.text) and self.text[end] == quote:
+                end += 1
+            self.at = end
+            return ""
+        end = self.at + 1
+        while self.text[end] != quote:
+            end += 2 if self.text[end] == "\\" and quote == '"' else 1
+        content = self.text[self.at + 1 : end]
+        self.at = end + 1
+        return content
+
+    def _skip_spaces(self) -> None:
+        while self.text[self.at] in " \t":
+            self.at += 1
+
+    def _skip_blank(self) -> bool:
+        """Go to the next character that means something; False at the end."""
+        while self.at < len(self.text):
+            if self.text[self.at] == "#":
+                self._skip_line()
+            elif self.text[self.at] in " \t\n":
+                self.at += 1
+            else:
+                return True
+        return False
+
+    def _skip_line(self) -> None:
+        self.at = self.text.index("\n", self.at)
