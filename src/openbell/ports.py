@@ -5,7 +5,6 @@ key it has the effect of one call. A failure is an `AdapterError` that says whet
 `unknown`; anything else that escapes an adapter is a defect.
 """
 
-import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
@@ -16,7 +15,6 @@ from openbell.core.pipeline import JobNode, JobResult
 if TYPE_CHECKING:
     # Not imported when openbell starts: a run in which everything is cached needs no event loop.
     import asyncio
-from openbell.core.pipeline import JobNode, JobResult
 
 Effect = Literal["not_applied", "unknown"]
 
