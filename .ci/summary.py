@@ -1,6 +1,7 @@
 """Adds up JUnit files: one line per suite, the slowest tests, and the sum as the last line.
 
-Usage: python .ci/summary.py FOLDER. Exits with 1 if something failed or nothing ran. Standard library only.
+Usage: python .ci/summary.py FOLDER SUITE...  A suite without a file FOLDER/SUITE.xml did not end: that is a failure.
+Exits with 1 if something failed or nothing ran. Standard library only.
 """
 
 import sys
@@ -45,18 +46,23 @@ def case_name(case: ET.Element) -> str:
 
 
 def main() -> int:
-    """Print the sum of all files in the folder."""
-    suites = [read_suite(path) for path in sorted(Path(sys.argv[1]).glob("*.xml"))]
+    """Print the sum of the suites that the arguments name."""
+    folder, *names = sys.argv[1:]
+    paths = [Path(folder) / f"{name}.xml" for name in names]
+    suites = [read_suite(path) for path in paths if path.exists()]
+    lost = [path.stem for path in paths if not path.exists()]
     print("\n== slowest")
     for duration_s, name in sorted((each for suite in suites for each in suite.slowest), reverse=True)[:5]:
         print(f"  {duration_s:6.1f} s  {name}")
     print("\n== sum")
     for suite in suites:
         print(f"  {suite.name:<9} {suite.counts} in {suite.duration_s:.0f} s")
+    for name in lost:
+        print(f"  {name:<9} ended without a result")
     passed, failed = sum(suite.passed for suite in suites), sum(suite.failed for suite in suites)
     skipped = sum(suite.skipped for suite in suites)
     print(f"tests: {passed} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or not passed else 0
+    return 1 if failed or lost or not passed else 0
 
 
 if __name__ == "__main__":
