@@ -46,6 +46,9 @@ class ApiService:
         """Requests in flight."""
         return self._in_flight
 
+    def refuse_new(self) -> None:
+        """Nothing to refuse: `/readyz` keeps new work away."""
+
     async def drain(self, order: DrainOrder) -> None:
         """Nothing has to be moved: the router sends new requests elsewhere already. Waits for those that are here."""
         deadline = asyncio.get_running_loop().time() + _FINISH_S

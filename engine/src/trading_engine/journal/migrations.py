@@ -66,8 +66,8 @@ CREATE TABLE fix_sessions (
     outgoing_seq bigint NOT NULL DEFAULT 0, reported_seq bigint NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0, owner text, expires_at timestamptz NOT NULL DEFAULT '-infinity');
 CREATE TABLE fix_messages (
-    sender text NOT NULL, seq bigint NOT NULL, message_type text NOT NULL, body bytea NOT NULL,
-    PRIMARY KEY (sender, seq));
+    sender text NOT NULL, seq bigint NOT NULL, message_type text NOT NULL, sent_at text NOT NULL,
+    body bytea NOT NULL, PRIMARY KEY (sender, seq));
 """
 
 # Each statement of the function sees what was committed before it started. So the counter is locked first, and only

@@ -44,6 +44,10 @@ class Service(Protocol):
         """What is still to be moved, in `unit`."""
         ...
 
+    def refuse_new(self) -> None:
+        """Takes no new connections, because the process is going to end."""
+        ...
+
     async def drain(self, order: DrainOrder) -> None:
         """Moves what lives here to the other side; returns when that is done or cannot be."""
         ...

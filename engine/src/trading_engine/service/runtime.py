@@ -74,6 +74,7 @@ async def _serve(service: Service, settings: Settings, listening: socket.socket,
             date_header=False,
             http="httptools",
             ws="websockets-sansio",
+            ws_per_message_deflate=False,  # costs more processor time than the bytes are worth inside a data centre
             timeout_keep_alive=75,
             timeout_graceful_shutdown=2,
         )
@@ -88,6 +89,7 @@ async def _serve(service: Service, settings: Settings, listening: socket.socket,
     await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     operations.stopping = True
+    service.refuse_new()
     with suppress(TimeoutError):
         order = DrainOrder(spread_s=_SPREAD_ON_STOP_S)
         await asyncio.wait_for(asyncio.shield(operations.start_drain(order)), _DRAIN_ON_STOP_S)

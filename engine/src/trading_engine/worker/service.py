@@ -52,6 +52,9 @@ class WorkerService:
         """1 if this worker leads."""
         return int(self._matcher.leads)
 
+    def refuse_new(self) -> None:
+        """Nothing to refuse: `/readyz` keeps new work away."""
+
     async def drain(self, order: DrainOrder) -> None:
         """Hands the lead over."""
         await self._matcher.hand_over(order.to)
