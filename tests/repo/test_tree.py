@@ -23,7 +23,17 @@ PYTHON: tuple[Rule, ...] = (
 PRODUCT: tuple[Rule, ...] = (rules.public_docstrings, rules.units)
 SCOPES: tuple[tuple[tuple[str, ...], tuple[Rule, ...]], ...] = (
     (("src/", "engine/src/"), PRODUCT),
-    (("src/openbell/core/", "engine/src/trading_engine/core/"), (purity, rules.keyword_only_defaults)),
+    (("src/openbell/core/", "engine/src/trading_engine/core/"), (purity,)),
+    (
+        (
+            "src/openbell/core/",
+            "src/openbell/hosts/",
+            "src/openbell/adapters/",
+            "src/openbell/wiring/",
+            "src/openbell/ports.py",
+        ),
+        (rules.keyword_only_defaults,),
+    ),
     (("src/openbell/core/", "src/openbell/hosts/", "src/openbell/ports.py"), (rules.product_names,)),
 )
 """Which Python files keep which rules, besides those that hold everywhere; the rules of all scopes that fit add up."""
@@ -67,6 +77,29 @@ def test_file_keeps_the_rules(name: str) -> None:
     report = [f"{name}:{violation.line}: {rule}: {violation.message}" for rule, violation in broken]
     if report:
         pytest.fail("\n".join(report), pytrace=False)
+
+
+MIRRORED = ("core", "hosts", "adapters", "wiring", "cli")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.startswith(tuple(f"tests/{each}/" for each in MIRRORED))]
+)
+def test_tests_mirror_the_sources(name: str) -> None:
+    path = Path(name)
+    folder = ROOT / "src" / "openbell" / path.parent.relative_to("tests")
+    modules = {module.stem for module in folder.glob("*.py")} | {folder.name}
+    subject = path.stem.removeprefix("test_")
+    if path.stem.startswith("test_"):
+        fits = any(subject == module or subject.startswith(f"{module}_") for module in modules)
+        assert fits, (
+            f"{name} tests no module of {folder.relative_to(ROOT)}; name it test_MODULE.py or test_MODULE_ASPECT.py"
+        )
+
+
+def test_folders_of_tests_are_no_packages() -> None:
+    packages = [name for name in FILES if name.startswith("tests/") and name.endswith("/__init__.py")]
+    assert packages == [], "pytest would import their modules as top-level ones, which hide others of that name"
 
 
 def test_the_tree_is_really_read() -> None:
