@@ -68,7 +68,7 @@ check-rules:
 	$(call step,rules,$(bin)/pytest tests/repo)
 
 check-dead-code:
-	$(call step,dead code,$(bin)/vulture)
+	$(call step,dead code,$(python) -m tests.repo.dead_code)
 
 check-engine-lint:
 	$(call step,engine lint,cd engine && $(bin)/ruff format --check . && $(bin)/ruff check .)

@@ -1,4 +1,4 @@
-"""What a durable event costs: the journal's `append`, beside a file that is appended to and synced, the least it can be.
+"""What a durable event costs: the journal, beside a file that is appended to and synced, which is the least it can be.
 
 Rounds alternate, so that a busy disk disturbs both alike; the median round counts. Prints the ratio, and writes
 build/bench/journal.json.
