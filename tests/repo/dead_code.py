@@ -33,8 +33,12 @@ def dead_code(sources: Sequence[Path], users: Iterable[Path], *, called: Iterabl
             continue
         if path.name in PROTOCOLS or waived(path.read_text(), item.first_lineno, "used"):
             continue
-        found.append(f"{path}:{item.first_lineno}: {item.typ} {item.name} is used by nothing")
+        found.append(f"{_shown(path)}:{item.first_lineno}: {item.typ} {item.name} is used by nothing")
     return found
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def main() -> int:
