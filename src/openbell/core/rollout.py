@@ -153,7 +153,7 @@ def fold(events: list[AnyEvent]) -> Rollout:
 
 def approval_refusal(state: Rollout, *, by: str, digest: str) -> str | None:
     """Say why an approval would not count now; None when it would."""
-    if not (isinstance(state.step, Approve) or (state.waiting_for and state.direction == "forward")):
+    if not (isinstance(state.step, Approve) or (state.waiting_for and isinstance(state.step, (Hold, Watch)))):
         return "the rollout does not wait for an approval"
     return approval.refusal(
         by=by,
@@ -255,7 +255,7 @@ def _on_abort(state: Rollout, event: AbortRequested) -> tuple[Rollout, Commands]
 
 def _on_resumed(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
     state = replace(state, streaks={}, window=())
-    if state.direction == "back" and state.waiting_for:
+    if state.waiting_for and not state.entered:
         state = replace(state, waiting_for=None, attempt=0)
         return _enter_when_free(state, event.at_s)
     return state, tuple(replace(command, delay_s=0.0) for command in state.outstanding)
@@ -494,6 +494,9 @@ def way_back(state: Rollout) -> tuple[AnyStep, ...]:
 
 
 def _go_back(state: Rollout, at_s: float, reason: str) -> tuple[Rollout, Commands]:
+    if state.plan.stable is None and state.routed:
+        # A first release that serves has nothing to go back to: taking it away would leave nothing at all.
+        return _wait_for_person(replace(state, entered=False), f"{reason} (no earlier release to go back to)")
     steps = way_back(state)
     # A routing command still in flight is superseded: it must not be issued again after the one that takes weight away.
     outstanding = tuple(c for c in state.outstanding if not isinstance(c, SetRoute))
@@ -524,6 +527,8 @@ def _ask_approval(state: Rollout, step: Approve) -> tuple[Rollout, Commands]:
 
 
 def _wait_for_person(state: Rollout, why: str) -> tuple[Rollout, Commands]:
+    if state.waiting_for:
+        return state, ()
     who = ", ".join(state.plan.approvers) or "the on-call engineer"
     state = replace(state, waiting_for=f"{who}: {why}")
     subject = f"{state.plan.candidate.version} in {state.plan.environment} waits for {who}"

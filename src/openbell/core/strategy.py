@@ -133,20 +133,17 @@ def _weighted(environment: Environment) -> Iterator[AnyStep]:
 def _rolling(policy: RolloutPolicy, wanted: int, old: int, gates: list[AnyStep]) -> Iterator[AnyStep]:
     placed = 0
     while placed < wanted or old > 0:
-        room = min(wanted, wanted + policy.max_surge - old)
+        # Beside the last old replica all the rest is placed, or it could never be replaced: something always serves.
+        room = wanted if old <= 1 else min(wanted, wanted + policy.max_surge - old)
         if room > placed:
             yield Place(side="candidate", replicas=room)
             if placed == 0:
                 yield from gates
             placed = room
             yield Route(weight_pct=100 * placed // wanted, sessions="candidate")
-        keep = max(0, wanted - policy.max_unavailable - placed)
+        keep = max(0 if placed == wanted else 1, wanted - policy.max_unavailable - placed)
         if keep < old:
             if placed:
                 yield Handover(source="stable", keep=keep)
             yield Retire(side="stable", replicas=keep)
             old = keep
-        elif room <= placed < wanted:
-            # A stable side larger than wanted leaves no room for the surge: shrink it to what is wanted first.
-            yield Retire(side="stable", replicas=wanted)
-            old = wanted

@@ -54,6 +54,7 @@ class Scenario(msgspec.Struct, frozen=True):
     refused_approvals: int
     approver_answers: bool
     abort_at_s: float | None
+    abort_while_routing: bool
     fail_pct: int
     crash_pct: int
     stable_dies_at_s: float | None
@@ -74,6 +75,7 @@ def scenario_of(seed: int) -> Scenario:
         refused_approvals=rng.randint(0, 3),
         approver_answers=rng.random() < 0.9,
         abort_at_s=rng.uniform(0, 900) if rng.random() < 0.15 else None,
+        abort_while_routing=rng.random() < 0.1,
         fail_pct=rng.choice((0, 5, 20, 50)) if faulty else 0,
         crash_pct=rng.choice((0, 2, 10, 30)) if faulty else 0,
         stable_dies_at_s=rng.uniform(0, 600) if rng.random() < 0.1 else None,
@@ -168,8 +170,13 @@ class Simulation:
     def _issue(self, command: AnyCommand) -> None:
         lane = "router" if isinstance(command, SetRoute) else "notifier" if isinstance(command, Notify) else "platform"
         start_s = max(self.now_s, self.lane_free_s[lane]) + command.delay_s
-        self.lane_free_s[lane] = start_s + (0.001 if lane == "router" else self.rng.uniform(0.1, 20.0))
+        slow_s = self.rng.uniform(0.1, 20.0)
+        self.lane_free_s[lane] = start_s + (0.001 if lane == "router" and self.rng.random() < 0.7 else slow_s)
         self._push(self.lane_free_s[lane], command)
+        if lane == "router" and self.scenario.abort_while_routing:
+            self._push(
+                (self.now_s + self.lane_free_s[lane]) / 2, AbortRequested(at_s=0.0, by="approver-0", reason="drill")
+            )
 
     # --- the world
 
