@@ -112,6 +112,11 @@ def check_out(root: Path, commit: str, target: Path) -> None:
         _run(Path(top), "checkout-index", "--all", "--force", "--quiet", f"--prefix={target.resolve()}/", env=index)
 
 
+def read_files(root: Path, files: Mapping[str, str]) -> dict[str, bytes]:
+    """Read the contents of paths by their "mode blob", as a commit has them."""
+    return {path: _run(root, "cat-file", "blob", entry.rpartition(" ")[2]) for path, entry in files.items()}
+
+
 def copy_working_tree(snapshot_: Snapshot, target: Path) -> None:
     """Copy the files of a snapshot as they are in the working tree into an empty folder."""
     target.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,204 @@
+"""Commands of jobs, run by a shell: own process group, own environment, a log in which secrets are masked.
+
+A job gets the environment that it is given and nothing else. When it ends, or must end, its whole process group is
+ended: SIGTERM, and SIGKILL for what is left after a grace time. What it prints goes to its log line by line, and every
+form in which a secret may be printed is replaced before anything is written or shown.
+
+Source: POSIX process groups; https://docs.github.com/actions (masking)
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import urllib.parse
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from openbell.ports import AdapterError
+
+SYSTEM = "shell"
+GRACE_S = 5.0
+LOG_BYTES_MAX = 64_000_000
+LINE_BYTES_MAX = 64_000
+LAST_LINES_MAX = 40
+MASKED_LENGTH_MIN = 4
+"""Shorter values would be replaced inside ordinary words and tell their length; they are not secrets."""
+
+MASK = "***"
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a command ended: its exit code (negative: the signal that ended it) and the last lines it printed."""
+
+    exit_code: int
+    last_lines: tuple[str, ...]
+
+
+class Masker:
+    """Replaces secret values, in the forms in which tools print them: plain, inside JSON, inside URLs, line by line."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        forms: dict[str, bool] = {}
+        for value in values:
+            for part in (value, *value.splitlines()):
+                if len(part.strip()) >= MASKED_LENGTH_MIN:
+                    forms |= {part: True, json.dumps(part)[1:-1]: True, urllib.parse.quote(part, safe=""): True}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """Return the text with every secret replaced."""
+        for form in self._forms:
+            text = text.replace(form, MASK)
+        return text
+
+
+class _Log:
+    """Writes what a command prints, masked, and remembers the end of it."""
+
+    def __init__(self, stream: BinaryIO, masker: Masker, on_line: Callable[[str], None] | None) -> None:
+        self.stream = stream
+        self.masker = masker
+        self.on_line = on_line
+        self.pending = b""
+        self.written = 0
+        self.last: deque[str] = deque(maxlen=LAST_LINES_MAX)
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, self.pending = (self.pending + chunk).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self.pending) > LINE_BYTES_MAX:
+            self._line(self.pending)
+            self.pending = b""
+
+    def close(self) -> None:
+        if self.pending:
+            self._line(self.pending)
+            self.pending = b""
+        self.stream.flush()
+
+    def _line(self, line: bytes) -> None:
+        text = self.masker.mask(line.rstrip(b"\r").decode(errors="replace"))
+        self.last.append(text)
+        content = text.encode() + b"\n"
+        if self.written <= LOG_BYTES_MAX < self.written + len(content):
+            content = b"... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000)
+            self.stream.write(content)
+        elif self.written <= LOG_BYTES_MAX:
+            self.stream.write(content)
+        self.written += len(content)
+        if self.on_line:
+            self.on_line(text)
+
+
+def command_line(script: str) -> list[str]:
+    """Compose the command that runs a script: bash, stopping at the first failing command; sh where there is no bash."""
+    bash = shutil.which("bash")
+    return [bash, "-euo", "pipefail", "-c", script] if bash else ["/bin/sh", "-eu", "-c", script]
+
+
+async def run(
+    script: str,
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    log: Path,
+    stop: asyncio.Event,
+    secrets: Iterable[str] = (),
+    on_line: Callable[[str], None] | None = None,
+    grace_s: float = GRACE_S,
+) -> Ended:
+    """Run a script to its end, or until `stop` is set and it is ended; nothing that it started outlives the call.
+
+    Raises `AdapterError` when it cannot be started or its log cannot be written (a full disk).
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        writer = _Log(stream, Masker(secrets), on_line)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command_line(script), cwd=folder, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            message = f"the job cannot be started: {error.strerror or error}"
+            raise AdapterError(SYSTEM, "start", message, effect="not_applied") from error
+        try:
+            exit_code = await _follow(process, writer, stop, grace_s)
+            writer.close()
+        except OSError as error:
+            message = f"the log cannot be written: {error.strerror or error} ({log.parent})"
+            raise AdapterError(SYSTEM, "log", message) from error
+        finally:
+            await _end_group(process, grace_s)
+    return Ended(exit_code, tuple(writer.last))
+
+
+async def _follow(process: asyncio.subprocess.Process, writer: _Log, stop: asyncio.Event, grace_s: float) -> int:
+    """Copy the output until the command ends; end it when asked to. Background children may hold the pipe open."""
+    reading = asyncio.create_task(_copy(process, writer))
+    ending = asyncio.create_task(process.wait())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({ending, stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
+        if reading.done() and reading.exception():
+            reading.result()
+        if not ending.done() and not stopping.done():
+            await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _end_group(process, grace_s)
+        await ending
+        # A daemon that left the group may keep the pipe; what the command itself printed has arrived by then.
+        await asyncio.wait({reading}, timeout=1.0)
+        if reading.done():
+            reading.result()
+        return ending.result()
+    finally:
+        for task in (reading, ending, stopping):
+            task.cancel()
+        await asyncio.gather(reading, ending, stopping, return_exceptions=True)
+
+
+async def _copy(process: asyncio.subprocess.Process, writer: _Log) -> None:
+    if process.stdout is None:
+        return
+    while chunk := await process.stdout.read(65536):
+        writer.feed(chunk)
+
+
+async def _end_group(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    """End what is left of the process group: ask, wait, and force."""
+    loop = asyncio.get_running_loop()
+    if not _signal_group(process.pid, signal.SIGTERM):
+        return
+    deadline = loop.time() + grace_s
+    while loop.time() < deadline:
+        if not _signal_group(process.pid, 0):
+            return
+        await asyncio.sleep(0.02)
+    _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a process group; False when nobody is left in it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return _has_members(group)
+    return True
+
+
+def _has_members(group: int) -> bool:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.getpgid(group)
+        return True
+    return False

@@ -1,0 +1,215 @@
+"""How one job runs on this machine: a copy of its inputs, a clean environment, its services, its reports, its result.
+
+A job sees the files that its `inputs` name and no others, so a file it forgot to declare is missed at once and not
+first when a stale result is reused. Its environment is that of `openbell.wiring.surroundings`.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from openbell.adapters import cobertura, junit, k6, sarif, shell
+from openbell.adapters.store import Store
+from openbell.core.pattern import fill
+from openbell.core.pipeline import JobNode, JobResult, Output, command_of
+from openbell.core.project import Job
+from openbell.core.report import Reports, judge
+from openbell.ports import AdapterError
+from openbell.wiring.surroundings import Inputs, Workplace, base_environment, select_files
+
+TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
+
+
+def _postgres(folder: Path) -> contextlib.AbstractAsyncContextManager[str]:
+    from openbell.adapters import postgres
+
+    return postgres.temporary(folder)
+
+
+def _valkey(folder: Path) -> contextlib.AbstractAsyncContextManager[str]:
+    from openbell.adapters import valkey
+
+    return valkey.temporary(folder)
+
+
+SERVICES: dict[str, tuple[str, TemporaryService]] = {
+    "postgres": ("DATABASE_URL", _postgres),
+    "valkey": ("VALKEY_URL", _valkey),
+}
+"""What a job can ask for in `services`: the variable it finds the address in, and what starts it."""
+
+
+def secret_values(job: Job) -> dict[str, str]:
+    """Take a job's secrets from the caller's environment; raises `AdapterError` naming those that are not set."""
+    missing = [name for name in job.secrets if not os.environ.get(name)]
+    if missing:
+        message = f"secret {', '.join(missing)} is not set in the environment of openbell"
+        raise AdapterError("openbell", "secrets", message, effect="not_applied")
+    return {name: os.environ[name] for name in job.secrets}
+
+
+def read_reports(job: Job, out: Path, masker: shell.Masker) -> Reports:
+    """Read the reports that a job declares; what is missing or broken is named in `unreadable`."""
+    values: dict[str, object] = {}
+    unreadable = []
+    declared = job.reports
+    readers = (
+        ("findings", declared.sarif, sarif.read),
+        ("tests", declared.junit, junit.read),
+        ("coverage", declared.cobertura, cobertura.read),
+        ("load", declared.k6, k6.read),
+    )
+    for field, name, read in readers:
+        if name is None:
+            continue
+        try:
+            values[field] = read(out / name)
+        except AdapterError as error:
+            unreadable.append(f"report {error.message}")
+    text = msgspec.json.encode(Reports(**values, unreadable=tuple(unreadable)))  # type: ignore[arg-type]
+    return msgspec.json.decode(masker.mask(text.decode()), type=Reports)
+
+
+def collect_outputs(job: Job, out: Path, store: Store) -> tuple[Output, ...]:
+    """Keep the files of `{out}` that a job declares as outputs; a build job that declares none, all but its reports."""
+    reports = {name for name in msgspec.structs.astuple(job.reports) if name}
+    files = sorted(
+        path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.is_symlink()
+    )
+    if job.outputs:
+        files = select_files(files, job.outputs)
+    else:
+        files = [name for name in files if name not in reports] if job.stage == "build" else []
+    return tuple(store.add(out / name, name) for name in files)
+
+
+class LocalJobRunner:
+    """Runs jobs on this machine; a `JobRunner`."""
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        store: Store,
+        inputs: Mapping[str, Inputs],
+        *,
+        known: Mapping[str, JobResult] | None = None,
+        values: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[JobNode, str], None] | None = None,
+        keep: Callable[[JobNode, JobResult, Path], None] | None = None,
+    ) -> None:
+        self.workplace = workplace
+        self.store = store
+        self.inputs = inputs
+        self.known = dict(known or {})
+        self.values = dict(values or {})
+        self.env = dict(env or {})
+        self.on_line = on_line
+        self.keep = keep
+
+    async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
+        """Run one attempt of a job in a copy of its inputs and judge it."""
+        began_s = time.monotonic()
+        secrets = secret_values(node.job)
+        log, out = self.workplace.log(node), self.workplace.out(node)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        if attempt == 1:
+            log.unlink(missing_ok=True)
+        async with self._scratch(node, out) as (tree, scratch), self._services(node, scratch) as addresses:
+            values = self._placeholders(node, out, tree, scratch)
+            env = {
+                **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env, **addresses,
+                **{name: fill(value, {**node.axes, **values}) for name, value in node.job.env.items()}, **secrets,
+            }  # fmt: skip
+            on_line = partial(self.on_line, node) if self.on_line else None
+            ended = await shell.run(
+                command_of(node, values), folder=tree, env=env, log=log, stop=stop, secrets=secrets.values(),
+                on_line=on_line,
+            )  # fmt: skip
+            result = await asyncio.to_thread(self._finish, node, ended, out, tuple(secrets.values()))
+        result = msgspec.structs.replace(result, attempts=attempt, duration_s=round(time.monotonic() - began_s, 3))
+        self.known[node.id] = result
+        if self.keep and not stop.is_set():
+            await asyncio.to_thread(self.keep, node, result, log)
+        return result
+
+    def _finish(self, node: JobNode, ended: shell.Ended, out: Path, secrets: tuple[str, ...]) -> JobResult:
+        reports = read_reports(node.job, out, shell.Masker(secrets))
+        lines = tuple(line for line in ended.last_lines if line.strip())
+        judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
+        good = judgement.outcome == "success"
+        return JobResult(
+            node.id, node.name, node.stage, judgement.outcome, judgement.reason,
+            fingerprint=self.inputs[node.id].fingerprint,
+            exit_code=ended.exit_code, reports=reports,
+            outputs=collect_outputs(node.job, out, self.store) if good else (),
+            last_lines=() if good else lines,
+        )  # fmt: skip
+
+    def _placeholders(self, node: JobNode, out: Path, tree: Path, scratch: Path) -> dict[str, str]:
+        values = {**self.values, "out": str(out), "root": str(tree), "cache": str(self.workplace.cache)}
+        if "{artifacts}" in node.job.run:
+            artifacts = scratch / "artifacts"
+            artifacts.mkdir()
+            for need in node.needs:
+                for output in self.known[need].outputs if need in self.known else ():
+                    self.store.fetch(output, artifacts)
+            values["artifacts"] = str(artifacts)
+        return values
+
+    @contextlib.asynccontextmanager
+    async def _scratch(self, node: JobNode, out: Path) -> AsyncIterator[tuple[Path, Path]]:
+        """Make a job's own copy of its inputs, and a short folder for its sockets and other passing things."""
+        tree = self.workplace.folder / "work" / node.slug
+        scratch = Path(tempfile.mkdtemp(prefix="openbell-job-"))
+        (scratch / "tmp").mkdir()
+        self.workplace.cache.mkdir(parents=True, exist_ok=True)
+        try:
+            await asyncio.to_thread(self._copy_inputs, node, tree, out)
+            yield tree, scratch
+        finally:
+            await asyncio.to_thread(_remove, tree)
+            await asyncio.to_thread(_remove, scratch)
+
+    def _copy_inputs(self, node: JobNode, tree: Path, out: Path) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        tree.mkdir(parents=True, exist_ok=True)
+        made: set[Path] = set()
+        for name in self.inputs[node.id].files:
+            source, target = self.workplace.tree / name, tree / name
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
+            if source.is_symlink() or source.is_file():
+                shutil.copy2(source, target, follow_symlinks=False)
+
+    @contextlib.asynccontextmanager
+    async def _services(self, node: JobNode, scratch: Path) -> AsyncIterator[dict[str, str]]:
+        """Start the services that a job asks for, for this job only, and say where they are."""
+        async with contextlib.AsyncExitStack() as stack:
+            addresses = {}
+            for name in node.job.services:
+                variable, start = SERVICES[name]
+                folder = scratch / name
+                folder.mkdir()
+                addresses[variable] = await stack.enter_async_context(start(folder))
+            yield addresses
+
+
+def _remove(folder: Path) -> None:
+    """Remove a job's folder, also where the job took its own write permission away (Go's module cache does)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        for directory, _, _ in os.walk(folder):
+            with contextlib.suppress(OSError):
+                Path(directory).chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,401 @@
+"""A run, from request to document: prepare (what would run, and what is known already), execute, and finish.
+
+Preparing starts no job and no event loop: for a commit whose jobs are all cached it is everything that happens.
+"""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from openbell.adapters import git
+from openbell.adapters.store import Store, Stored
+from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
+from openbell.core.pattern import fill
+from openbell.core.pipeline import JobNode, JobResult, build_graph, select
+from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
+from openbell.core.report import Outcome
+from openbell.core.schedule import RunOutcome, plan_run
+from openbell.core.trigger import Plan, RefKind, Trigger, plan
+from openbell.ports import AdapterError, RunObserver
+from openbell.wiring import releases
+from openbell.wiring.project import OpenProject
+from openbell.wiring.surroundings import FIXED, Inputs, Workplace, search_path, select_files, tool_versions
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from openbell.hosts.pipeline import RunEnd
+
+NOT_CHECKED_S = 900.0
+"""A job that could not check is asked again after this time: its reason (no network, say) passes."""
+
+RUNS_KEPT = 100
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What someone asks for. Without a ref it is about the tree that is checked out, with its changes.
+
+    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs.
+    """
+
+    kind: TriggerKind = "person"
+    ref: str | None = None
+    target: str | None = None
+    stages: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    parallel: int = 0
+    use_cache: bool = True
+
+    @property
+    def narrowed(self) -> bool:
+        """Only a part of what the trigger sets in motion is asked for, so nothing can be released."""
+        return bool(self.stages or self.jobs)
+
+
+class UsageError(Exception):
+    """The request names something that is not there."""
+
+
+class PreparedRun(msgspec.Struct, frozen=True):
+    """A run before its first job: what it is about, its graph, what is known already, and why the rest is not."""
+
+    place: OpenProject
+    request: RunRequest
+    snapshot: git.Snapshot
+    plan: Plan
+    graph: tuple[JobNode, ...]
+    workplace: Workplace
+    inputs: dict[str, Inputs]
+    manifests: dict[str, Manifest]
+    hits: dict[str, JobResult]
+    known: dict[str, JobResult]
+    misses: dict[str, str]
+    began_s: float
+
+    @property
+    def is_known(self) -> bool:
+        """Every job has its result already."""
+        return len(self.hits) == len(self.graph)
+
+
+class JobDocument(msgspec.Struct, frozen=True):
+    """One job in the document of a run."""
+
+    name: str
+    stage: Stage
+    outcome: Outcome
+    reason: str
+    duration_s: float
+    fingerprint: str
+    from_run: str = ""
+    allowed_to_fail: bool = False
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """What became of the release in one environment, as the document of a run says it."""
+
+    environment: str
+    outcome: Literal["promoted", "rolled-back", "waiting", "failed", "skipped"]
+    reason: str
+    rollout: str = ""
+
+
+class RunDocument(msgspec.Struct, frozen=True):
+    """`openbell run --json`; described in docs/schema/run.json."""
+
+    run: str
+    trigger: TriggerKind
+    ref: str
+    commit: str
+    dirty: bool
+    outcome: Literal["success", "failure", "cancelled", "waiting"]
+    release: str | None
+    duration_s: float
+    jobs: tuple[JobDocument, ...]
+    deployments: tuple[Deployment, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Deploy = Callable[[OpenProject, str, releases.ReleaseBuilt], Awaitable[Deployment]]
+"""How a run deploys: the project, the environment's name, and the release that was built."""
+
+
+def plan_of(place: OpenProject, request: RunRequest) -> tuple[git.Snapshot, Plan]:
+    """Find out what a request is about and what it sets in motion."""
+    if request.ref is None:
+        seen = git.snapshot(place.root)
+        ref, kind = _checked_out_ref(place.root, seen, request.kind)
+    else:
+        commit, kind = git.resolve(place.root, request.ref)
+        seen, ref = git.snapshot(place.root, commit=commit), request.ref
+    if request.kind == "tag" and kind != "tag":
+        raise UsageError(f'"{ref}" is a {kind}, not a tag. Name one with --ref v1.2.3.')
+    return seen, plan(place.project, Trigger(request.kind, ref, kind, request.target))
+
+
+def _checked_out_ref(root: Path, seen: git.Snapshot, kind: TriggerKind) -> tuple[str, RefKind]:
+    if kind == "tag":
+        tags = git.tags_at(root, seen.commit.id)
+        if not tags:
+            raise UsageError(f"commit {seen.commit.short} has no tag. Name one with --ref v1.2.3.")
+        return tags[-1], "tag"
+    return (seen.branch, "branch") if seen.branch else (seen.commit.short, "commit")
+
+
+def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
+    """Work out a run up to its first job. Raises `AdapterError` (git) and `UsageError` (an unknown stage or job)."""
+    began_s = time.monotonic()
+    seen, planned = plan_of(place, request)
+    full = build_graph(place.project, _names(place.project, planned, request))
+    graph = _narrow(place.project, full, request)
+    path = search_path()
+    inputs, manifests = fingerprints(full, seen, path, place.state.root / "tools.json")
+    store = Store(place.state.store)
+    known, misses = _look_up(full, inputs, manifests, store, now_s=time.time())
+    hits = {node.id: known[node.id] for node in graph if node.id in known} if request.use_cache else {}
+    run, folder = _new_run(place)
+    workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", path)
+    return PreparedRun(
+        place, request, seen, planned, graph, workplace, inputs, manifests, hits, known, misses, began_s
+    )  # fmt: skip
+
+
+def _names(project: Project, planned: Plan, request: RunRequest) -> tuple[str, ...]:
+    """Name the jobs of the graph: those of the plan, and those that are asked for by name or stage."""
+    if not request.narrowed:
+        return planned.jobs
+    asked = [name for name, job in project.jobs.items() if job.stage in request.stages and not job.on]
+    if request.jobs:
+        asked = [name for name, job in project.jobs.items() if job.stage in COMMIT_STAGES]
+    return tuple(name for name in project.jobs if name in planned.jobs or name in asked)
+
+
+def _narrow(project: Project, full: tuple[JobNode, ...], request: RunRequest) -> tuple[JobNode, ...]:
+    for stage in request.stages:
+        if stage not in COMMIT_STAGES:
+            raise UsageError(f'"{stage}" is no stage of a commit; these are {", ".join(COMMIT_STAGES)}.')
+    if request.jobs:
+        for name in request.jobs:
+            if not select(full, (name,), with_needs=False):
+                raise UsageError(_no_job(project, full, name))
+        return select(full, request.jobs, with_needs=False)
+    if request.stages:
+        return select(full, tuple(node.id for node in full if node.stage in request.stages), with_needs=False)
+    return full
+
+
+def _no_job(project: Project, full: tuple[JobNode, ...], name: str) -> str:
+    if name in project.jobs:
+        stage = project.jobs[name].stage
+        return f'job "{name}" has stage "{stage}": it runs when a release is deployed to an environment.'
+    return f'there is no job "{name}". There are: {", ".join(node.id for node in full)}.'
+
+
+def fingerprints(
+    graph: Sequence[JobNode], seen: git.Snapshot, path: str, tools_file: Path
+) -> tuple[dict[str, Inputs], dict[str, Manifest]]:
+    """Work out the fingerprint of every job of a graph; upstream jobs count where their outputs are taken."""
+    platform = "-".join((os.uname().sysname.lower(), os.uname().machine))
+    selected: dict[tuple[str, ...], list[str]] = {}
+    every = list(seen.files)
+    wanted = dict.fromkeys(fill(tool, node.axes) for node in graph for tool in node.job.tools)
+    versions = tool_versions(tuple(wanted), path, tools_file)
+    inputs: dict[str, Inputs] = {}
+    manifests: dict[str, Manifest] = {}
+    for node in graph:
+        if node.job.inputs not in selected:
+            selected[node.job.inputs] = select_files(every, node.job.inputs)
+        files = selected[node.job.inputs]
+        takes = node.job.needs is not None or "{artifacts}" in node.job.run
+        manifests[node.id] = write_manifest(
+            node,
+            {name: seen.files[name] for name in files},
+            {tool: versions[tool] for tool in (fill(tool, node.axes) for tool in node.job.tools)},
+            {need: inputs[need].fingerprint for need in node.needs if takes},
+            platform=platform,
+            env=FIXED,
+        )
+        inputs[node.id] = Inputs(fingerprint(manifests[node.id]), tuple(files))
+    return inputs, manifests
+
+
+def _look_up(
+    graph: Sequence[JobNode],
+    inputs: Mapping[str, Inputs],
+    manifests: Mapping[str, Manifest],
+    store: Store,
+    *,
+    now_s: float,
+) -> tuple[dict[str, JobResult], dict[str, str]]:
+    """Find the results that are known, and say for the others why they are not."""
+    known: dict[str, JobResult] = {}
+    misses: dict[str, str] = {}
+    for node in graph:
+        stored = store.find(inputs[node.id].fingerprint) if node.job.cache else None
+        hit = _reuse(node, stored, now_s) if stored else None
+        if hit:
+            known[node.id] = hit
+        elif not node.job.cache:
+            misses[node.id] = "never cached (cache = false)"
+        elif stored:
+            misses[node.id] = f"the result of run {stored.run} is too old"
+        else:
+            before = store.latest_manifest(node.id)
+            difference = explain_difference(before, manifests[node.id]) if before else ""
+            misses[node.id] = difference or ("runs for the first time" if before is None else "its result is gone")
+    return known, misses
+
+
+def _reuse(node: JobNode, stored: Stored, now_s: float) -> JobResult | None:
+    age_s = max(0.0, now_s - stored.at_s)
+    result = stored.result
+    if result.outcome == "not-checked":
+        if age_s > NOT_CHECKED_S:
+            return None
+        reason = f"{result.reason} (asked {age_s / 60:.0f} min ago in run {stored.run})"
+        return msgspec.structs.replace(result, reason=reason, from_run=stored.run, duration_s=0.0)
+    if node.job.cache_s is not None and age_s > node.job.cache_s:
+        return None
+    reason = f"same fingerprint as run {stored.run}"
+    return msgspec.structs.replace(result, outcome="cached", reason=reason, from_run=stored.run, duration_s=0.0)
+
+
+def _new_run(place: OpenProject) -> tuple[str, Path]:
+    """Take a short name that no other run has."""
+    try:
+        place.state.root.mkdir(parents=True, exist_ok=True)
+        ignore = place.state.root / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        for length in (2, 2, 2, 2, 4, 8):
+            run = secrets.token_hex(length)
+            folder = place.state.run(run)
+            folder.parent.mkdir(exist_ok=True)
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return run, folder
+    except OSError as error:
+        why = error.strerror or str(error)
+        message = f"the run cannot be recorded in {place.state.root}: {why}. Free space, or set OPENBELL_STATE."
+        raise AdapterError("openbell", "run", message, effect="not_applied") from error
+    raise AdapterError("openbell", "run", "no free name for a run", effect="not_applied")
+
+
+async def execute(
+    prepared: PreparedRun,
+    observer: RunObserver,
+    *,
+    cancel: "asyncio.Event",
+    on_line: Callable[[JobNode, str], None] | None = None,
+) -> "RunEnd":
+    """Run the jobs whose results are not known, in copies of the tree; their results are kept."""
+    import asyncio
+
+    from openbell.hosts.pipeline import drive
+    from openbell.wiring.jobs import LocalJobRunner
+
+    store = Store(prepared.place.state.store)
+    workplace = prepared.workplace
+
+    def keep(node: JobNode, result: JobResult, log: Path) -> None:
+        if node.job.cache and result.outcome in ("success", "not-checked"):
+            store.keep(Stored(workplace.run, time.time(), result), prepared.manifests[node.id], log)
+
+    runner = LocalJobRunner(
+        workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep
+    )  # fmt: skip
+    state = plan_run(prepared.graph, prepared.request.parallel or os.cpu_count() or 2)
+    try:
+        await asyncio.to_thread(lay_out, prepared.snapshot, workplace.tree)
+        return await drive(state, prepared.hits, runner, observer, cancel=cancel)
+    finally:
+        for folder in (workplace.tree, workplace.folder / "work"):
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def lay_out(seen: git.Snapshot, tree: Path) -> None:
+    """Write the files of a snapshot to a folder; refuses a working tree that changes meanwhile."""
+    if not seen.dirty:
+        git.check_out(seen.root, seen.commit.id, tree)
+        return
+    git.copy_working_tree(seen, tree)
+    if git.snapshot(seen.root).files != seen.files:
+        message = "the working tree changed while it was copied. Run again."
+        raise AdapterError("git", "copy", message, retryable=True, effect="not_applied")
+
+
+def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[releases.ReleaseBuilt | None, str]:
+    """Write the release of a successful run, if it is one that releases; else say why there is none."""
+    if not prepared.plan.releases:
+        return None, ""
+    if prepared.request.narrowed:
+        return None, "No release: only a part of the pipeline ran."
+    if prepared.snapshot.dirty:
+        return None, "No release: the working tree has changes, and a release is built from a commit only."
+    if not any(result.stage == "build" for result in results):
+        return None, "No release: no job has stage build."
+    release, outputs = releases.compose(prepared.place, prepared.snapshot, results)
+    releases.write(prepared.place, prepared.snapshot, release, outputs, results)
+    return releases.describe(release, prepared.snapshot, prepared.plan.trigger, prepared.workplace.run), ""
+
+
+def document(
+    prepared: PreparedRun,
+    outcome: RunOutcome,
+    results: Sequence[JobResult],
+    *,
+    release: str | None = None,
+    deployments: Sequence[Deployment] = (),
+    notes: Sequence[str] = (),
+) -> RunDocument:
+    """Write down what a run was; the outcome of its deployments is part of its own."""
+    jobs = tuple(
+        JobDocument(
+            r.id, r.stage, r.outcome, r.reason, r.duration_s, r.fingerprint, r.from_run,
+            prepared.place.project.jobs[r.name].allow_failure,
+        )
+        for r in results
+    )  # fmt: skip
+    final: Literal["success", "failure", "cancelled", "waiting"] = outcome
+    if outcome == "success" and any(d.outcome in ("rolled-back", "failed") for d in deployments):
+        final = "failure"
+    elif outcome == "success" and any(d.outcome == "waiting" for d in deployments):
+        final = "waiting"
+    return RunDocument(
+        prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
+        bool(prepared.snapshot.dirty), final, release, round(time.monotonic() - prepared.began_s, 3), jobs,
+        tuple(deployments), tuple(notes),
+    )  # fmt: skip
+
+
+def save(prepared: PreparedRun, found: RunDocument) -> None:
+    """Keep the document beside the logs, and forget the oldest runs."""
+    try:
+        (prepared.workplace.folder / "run.json").write_bytes(msgspec.json.encode(found))
+    except OSError as error:
+        message = f"the run cannot be recorded in {prepared.workplace.folder}: {error.strerror or error}. Free space."
+        raise AdapterError("openbell", "run", message, effect="not_applied") from error
+    folder = prepared.workplace.folder.parent
+    runs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    for _, path in runs[: max(0, len(runs) - RUNS_KEPT)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def load_run(place: OpenProject, run: str) -> RunDocument | None:
+    """Return the document of a run by its name, or None; "last" is the newest."""
+    folder = place.state.root / "runs"
+    if run == "last" and folder.is_dir():
+        done = [(path.stat().st_mtime, path.parent.name) for path in folder.glob("*/run.json")]
+        run = max(done)[1] if done else run
+    try:
+        return msgspec.json.decode((place.state.run(run) / "run.json").read_bytes(), type=RunDocument)
+    except (OSError, msgspec.DecodeError):
+        return None

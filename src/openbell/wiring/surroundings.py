@@ -1,0 +1,135 @@
+"""What surrounds a job on this machine: its search path, its environment, its tools' versions, its files.
+
+The environment of a job is written down here, not inherited: what lets this machine reach its registries (proxies,
+certificates, mirrors) passes, everything else must be declared. Imports little: a run that is cached needs only this.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from openbell.core.pipeline import JobNode
+
+SOURCE_DATE_EPOCH = "1580601600"
+"""The time that builds write into what they make. It is the same for every commit, not the commit's: the same content
+is then the same release, whichever commit, branch or tag built it. (2 February 2020, as hatchling takes by default.)"""
+
+PASSED = frozenset({
+    "HOME", "USER", "LOGNAME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "PIP_CERT", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS",
+    "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "UV_CACHE_DIR", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_OFFLINE", "UV_PYTHON_INSTALL_DIR",
+    "UV_HTTP_TIMEOUT", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOMODCACHE", "GOCACHE", "NPM_CONFIG_REGISTRY",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+})  # fmt: skip
+"""How this machine reaches the network and where its tools keep caches; never what a result should depend on."""
+
+FIXED = {"LANG": "C.UTF-8", "CI": "true", "OPENBELL": "1", "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH}
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """Where the jobs of one run work: the run's folder, its copy of the tree, a folder that outlives runs."""
+
+    run: str
+    folder: Path
+    tree: Path
+    cache: Path
+    path: str
+
+    def log(self, node: JobNode) -> Path:
+        """The log of a job."""
+        return self.folder / "logs" / f"{node.slug}.log"
+
+    def out(self, node: JobNode) -> Path:
+        """The output folder of a job."""
+        return self.folder / "out" / node.slug
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """What one job of a run is made of: its fingerprint, its files, and the outputs of the jobs it needs."""
+
+    fingerprint: str
+    files: tuple[str, ...]
+
+
+def search_path(*leading: Path) -> str:
+    """Compose the PATH of jobs: `leading`, openbell's own programs (uv, ruff, k6 ...), the caller's, pyenv's Pythons.
+
+    pyenv's shims are left out: without a version file they fail, and the interpreters themselves come last.
+    """
+    own = [Path(sys.executable).parent]
+    inherited = [Path(entry) for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    versions = sorted((pyenv / "versions").glob("*/bin"), key=_version_of, reverse=True)
+    kept = [entry for entry in inherited if entry != pyenv / "shims"]
+    return os.pathsep.join(dict.fromkeys(str(entry) for entry in (*leading, *own, *kept, *versions)))
+
+
+def _version_of(folder: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in folder.parent.name.split(".") if part.isdigit())
+
+
+def base_environment(path: str) -> dict[str, str]:
+    """Return what every job is given: a PATH, the fixed values, and what passes from this machine."""
+    passed = {name: value for name, value in os.environ.items() if name in PASSED}
+    return {**passed, **FIXED, "PATH": path}
+
+
+def select_files(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """Select paths by gitignore-style patterns, in their order."""
+    if tuple(patterns) == ("**",):
+        return list(files)
+    from pathspec import GitIgnoreSpec
+
+    spec = GitIgnoreSpec.from_lines(patterns)
+    return [name for name in files if spec.match_file(name)]
+
+
+def tool_versions(tools: Sequence[str], path: str, known_file: Path) -> dict[str, str]:
+    """Ask tools for their versions; an answer is remembered until the program's file changes."""
+    if not tools:
+        return {}
+    try:
+        known = msgspec.json.decode(known_file.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        known = {}
+    versions, asked = {}, False
+    for tool in dict.fromkeys(tools):
+        program = shutil.which(tool, path=path)
+        if program is None:
+            versions[tool] = "not found"
+            continue
+        real = Path(program).resolve()
+        status = real.stat()
+        key = f"{program}:{real}:{status.st_mtime_ns}:{status.st_size}"
+        if key not in known:
+            known[key] = _ask_version(program, path)
+            asked = True
+        versions[tool] = known[key]
+    if asked:
+        with contextlib.suppress(OSError):
+            known_file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = known_file.with_name(f"{known_file.name}.{os.getpid()}")
+            unfinished.write_bytes(msgspec.json.encode(known))
+            unfinished.replace(known_file)
+    return versions
+
+
+def _ask_version(program: str, path: str) -> str:
+    """Ask in the three ways that tools know; a tool that has none counts by its content alone."""
+    for argument in ("--version", "version", "-V"):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            answer = subprocess.run(
+                [program, argument], capture_output=True, timeout=20, check=False, stdin=subprocess.DEVNULL,
+                env=base_environment(path),
+            )  # fmt: skip
+            if answer.returncode == 0:
+                return (answer.stdout or answer.stderr).decode(errors="replace").strip()[:500]
+    return "unknown"
