@@ -42,7 +42,11 @@ def write_manifest(
     platform: str,
     env: Mapping[str, str],
 ) -> Manifest:
-    """Write down what a job's result can depend on; `env` is what every job is given besides its own (time stamps)."""
+    """Write down what a job's result can depend on.
+
+    `env` is what every job is given besides its own, `upstream` the
+    fingerprints of those jobs whose outputs it takes.
+    """
     job = node.job
     return Manifest(
         schema=SCHEMA,
@@ -55,7 +59,7 @@ def write_manifest(
         tools=dict(tools),
         platform=platform,
         files=dict(files),
-        upstream={need: upstream[need] for need in node.needs},
+        upstream=dict(upstream),
     )
 
 

@@ -17,7 +17,7 @@ from openbell.adapters import git
 from openbell.adapters.store import Store, Stored
 from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
 from openbell.core.pattern import fill
-from openbell.core.pipeline import JobNode, JobResult, build_graph, select
+from openbell.core.pipeline import JobNode, JobResult, build_graph, select, slug
 from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
 from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
@@ -151,6 +151,7 @@ def _checked_out_ref(root: Path, seen: git.Snapshot, kind: TriggerKind) -> tuple
 def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
     """Work out a run up to its first job. Raises `AdapterError` (git) and `UsageError` (an unknown stage or job)."""
     began_s = time.monotonic()
+    _make_state(place)
     seen, planned = plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
     graph = _narrow(place.project, full, request)
@@ -266,13 +267,26 @@ def _reuse(node: JobNode, stored: Stored, now_s: float) -> JobResult | None:
     return msgspec.structs.replace(result, outcome="cached", reason=reason, from_run=stored.run, duration_s=0.0)
 
 
+def _make_state(place: OpenProject) -> None:
+    """Make the state folder, in a way that git does not see it, before the tree is looked at."""
+    ignore = place.state.root / ".gitignore"
+    try:
+        if not ignore.exists():
+            place.state.root.mkdir(parents=True, exist_ok=True)
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise _unrecordable(place, error) from error
+
+
+def _unrecordable(place: OpenProject, error: OSError) -> AdapterError:
+    why = error.strerror or str(error)
+    message = f"the run cannot be recorded in {place.state.root}: {why}. Free space, or set OPENBELL_STATE."
+    return AdapterError("openbell", "run", message, effect="not_applied")
+
+
 def _new_run(place: OpenProject) -> tuple[str, Path]:
     """Take a short name that no other run has."""
     try:
-        place.state.root.mkdir(parents=True, exist_ok=True)
-        ignore = place.state.root / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
         for length in (2, 2, 2, 2, 4, 8):
             run = secrets.token_hex(length)
             folder = place.state.run(run)
@@ -283,9 +297,7 @@ def _new_run(place: OpenProject) -> tuple[str, Path]:
                 continue
             return run, folder
     except OSError as error:
-        why = error.strerror or str(error)
-        message = f"the run cannot be recorded in {place.state.root}: {why}. Free space, or set OPENBELL_STATE."
-        raise AdapterError("openbell", "run", message, effect="not_applied") from error
+        raise _unrecordable(place, error) from error
     raise AdapterError("openbell", "run", "no free name for a run", effect="not_applied")
 
 
@@ -381,8 +393,7 @@ def save(prepared: PreparedRun, found: RunDocument) -> None:
     try:
         (prepared.workplace.folder / "run.json").write_bytes(msgspec.json.encode(found))
     except OSError as error:
-        message = f"the run cannot be recorded in {prepared.workplace.folder}: {error.strerror or error}. Free space."
-        raise AdapterError("openbell", "run", message, effect="not_applied") from error
+        raise _unrecordable(prepared.place, error) from error
     folder = prepared.workplace.folder.parent
     runs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.is_dir())
     for _, path in runs[: max(0, len(runs) - RUNS_KEPT)]:
@@ -399,3 +410,14 @@ def load_run(place: OpenProject, run: str) -> RunDocument | None:
         return msgspec.json.decode((place.state.run(run) / "run.json").read_bytes(), type=RunDocument)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def read_log(place: OpenProject, found: RunDocument, job: JobDocument) -> str | None:
+    """Return what a job printed: in this run, or in the run that its result was taken from; None when it never ran."""
+    own = place.state.run(found.run) / "logs" / f"{slug(job.name)}.log"
+    for file in (own, Store(place.state.store).log(job.fingerprint)):
+        try:
+            return file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+    return None

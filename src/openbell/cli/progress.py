@@ -1,0 +1,216 @@
+"""A run on the screen: on a terminal one line per stage that changes in place, elsewhere one line per outcome.
+
+Both say the same facts in the same order, and both end with what a person needs when something failed: which job, what
+it said first, the command to run it alone, and where its log is.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from openbell.cli.terminal import duration, paint, say
+from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.report import FailedTest, Finding
+from openbell.wiring.pipeline import PreparedRun, RunDocument
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+GLYPHS = {"success": "✓", "failure": "✗", "timeout": "✗", "cached": "=", "not-checked": "–", "skipped": "·"}
+COLOURS = {
+    "success": "green", "failure": "red", "timeout": "red", "cached": "dim", "not-checked": "yellow", "skipped": "dim",
+}  # fmt: skip
+RUNNING, WAITING = "●", "○"
+LINES_SHOWN = 12
+FAILURES_SHOWN = 5
+
+
+class Progress(Protocol):
+    """What shows a run while it goes on; also a `RunObserver`."""
+
+    def job_started(self, node: JobNode, attempt: int) -> None:
+        """An attempt at a job begins."""
+
+    def job_ended(self, result: JobResult) -> None:
+        """A job has its outcome."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+def heading(prepared: PreparedRun) -> str:
+    """Name the run: its id, trigger, commit and the commit's subject."""
+    commit = prepared.snapshot.commit
+    dirty = f" with {len(prepared.snapshot.dirty)} changed files" if prepared.snapshot.dirty else ""
+    return f'run {prepared.workplace.run}  {prepared.plan.trigger.words}  {commit.short}{dirty} "{commit.subject}"'
+
+
+def describe(result: JobResult, short: str) -> str:
+    """Say in a line how a job ended: "unit (3.12) 41s, 902 tests"."""
+    if result.outcome == "cached":
+        return f"{short} (cached: {result.reason})"
+    if result.outcome == "not-checked":
+        return f"{short} (not checked: {result.reason})"
+    if result.outcome == "skipped":
+        return f"{short} ({result.reason})"
+    if result.outcome in ("failure", "timeout"):
+        return f"{short} failed after {duration(result.duration_s)}: {result.reason}"
+    words = f", {result.reason}" if result.reason else ""
+    return f"{short} {duration(result.duration_s)}{words}"
+
+
+class PlainProgress:
+    """One line per outcome, as it comes."""
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        self.shorts = {node.id: node.short for node in prepared.graph}
+        self.misses = prepared.misses
+        say(heading(prepared))
+
+    def job_started(self, node: JobNode, attempt: int) -> None:
+        """Say so only when it is another try; a start is no news."""
+        if attempt > 1:
+            say(f"  {node.stage:<8} {RUNNING} {node.short}: try {attempt}")
+
+    def job_ended(self, result: JobResult) -> None:
+        """Print the outcome."""
+        glyph = paint(GLYPHS[result.outcome], COLOURS[result.outcome], sys.stderr)
+        say(f"  {result.stage:<8} {glyph} {describe(result, self.shorts[result.id])}")
+
+    def close(self) -> None:
+        """Nothing is left to say."""
+
+
+class LiveProgress:
+    """One line per stage, redrawn in place four times a second while jobs run."""
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        from rich.live import Live
+
+        from openbell.cli.terminal import console
+
+        self.prepared = prepared
+        self.results: dict[str, JobResult] = {}
+        self.started: dict[str, float] = {}
+        self.began_s = time.monotonic()
+        self.live = Live(get_renderable=self._draw, console=console(), refresh_per_second=4, transient=False)
+        self.live.start()
+
+    def job_started(self, node: JobNode, attempt: int) -> None:
+        """Show it as running from now on."""
+        del attempt
+        self.started[node.id] = time.monotonic()
+
+    def job_ended(self, result: JobResult) -> None:
+        """Show its outcome from now on."""
+        self.results[result.id] = result
+
+    def close(self) -> None:
+        """Draw the last state and let the terminal go."""
+        self.live.stop()
+
+    def _draw(self) -> "Text":
+        from rich.text import Text
+
+        text = Text(no_wrap=False)
+        text.append(f"{heading(self.prepared)}  {duration(time.monotonic() - self.began_s)}")
+        for stage in dict.fromkeys(node.stage for node in self.prepared.graph):
+            text.append(f"\n  {stage:<8}")
+            for node in self.prepared.graph:
+                if node.stage == stage:
+                    self._draw_job(text, node)
+        return text
+
+    def _draw_job(self, text: "Text", node: JobNode) -> None:
+        result = self.results.get(node.id)
+        if result is not None:
+            text.append(f"  {GLYPHS[result.outcome]} ", style=COLOURS[result.outcome])
+            words = {
+                "success": f"{node.short} {duration(result.duration_s)}",
+                "cached": f"{node.short} (cached)",
+                "skipped": node.short,
+                "not-checked": f"{node.short} (not checked: {result.reason})",
+            }
+            text.append(words.get(result.outcome, f"{node.short} {result.reason}"))
+        elif node.id in self.started:
+            text.append(f"  {RUNNING} ", style="blue")
+            text.append(f"{node.short} {duration(time.monotonic() - self.started[node.id])}")
+        else:
+            text.append(f"  {WAITING} {node.short}", style="dim")
+
+
+def failure_block(prepared: PreparedRun, results: Sequence[JobResult]) -> list[str]:
+    """Compose what a person needs after a failure: what failed and why, how to look closer, and what it blocks."""
+    nodes = {node.id: node for node in prepared.graph}
+    lines: list[str] = []
+    for result in results:
+        if result.outcome in ("failure", "timeout") and not nodes[result.id].job.allow_failure:
+            lines += ["", *_one_failure(nodes[result.id], result, results, prepared.workplace.run)]
+    blocked = list(dict.fromkeys(r.name for r in results if r.outcome == "skipped"))
+    blocked += [f"deploy {name}" for name in prepared.plan.environments]
+    if lines and not prepared.request.narrowed:
+        lines.append(f"Blocked: {', '.join(blocked)}." if blocked else "Nothing else depends on it.")
+        merge = prepared.plan.blocks_merge
+        lines.append("The pull request is not to be merged." if merge else "The commit is not releasable.")
+    elif lines and blocked:
+        lines.append(f"Blocked: {', '.join(blocked)}.")
+    return lines
+
+
+def _one_failure(node: JobNode, result: JobResult, results: Sequence[JobResult], run: str) -> list[str]:
+    head = f"{GLYPHS['failure']} {node.short} failed after {duration(result.duration_s)}: {result.reason}"
+    lines = [paint(head, "red", sys.stderr)]
+    if result.reports.tests and result.reports.tests.failures:
+        lines += [_failed_test(test) for test in result.reports.tests.failures[:FAILURES_SHOWN]]
+    elif result.reports.findings and result.reports.findings.first:
+        lines += [_finding(finding) for finding in result.reports.findings.first[:FAILURES_SHOWN]]
+    else:
+        lines += [f"    {line}" for line in result.last_lines[-LINES_SHOWN:]]
+    others = [other for other in results if other.name == node.name and other.id != node.id]
+    passed = [", ".join(_axes(other.id)) for other in others if other.outcome in ("success", "cached")]
+    if others and len(passed) == len(others):
+        lines.append(f"  Only on {', '.join(node.axes.values())}; {', '.join(passed)} passed.")
+    command = node.job.run.strip().splitlines()
+    lines.append(f"  Command: {command[0] if command else ''}{' ...' if len(command) > 1 else ''}")
+    lines.append(f'  Alone:   openbell run --job "{node.id}"')
+    lines.append(f"  Log:     openbell log {run} {node.slug}")
+    return lines
+
+
+def _axes(job_id: str) -> list[str]:
+    _, _, legs = job_id.partition(" (")
+    return [leg.partition("=")[2] for leg in legs.removesuffix(")").split(", ")]
+
+
+def _failed_test(test: FailedTest) -> str:
+    return f"    {test.name}   {test.message}" + (f"   {test.place}" if test.place else "")
+
+
+def _finding(finding: Finding) -> str:
+    return f"    {finding.severity}: {finding.message} ({finding.rule})" + (
+        f"   {finding.place}" if finding.place else ""
+    )
+
+
+def closing(found: RunDocument, version: str) -> list[str]:
+    """Compose the last lines of a run: its outcome, its release, and what came of its deployments."""
+    count: dict[str, int] = {}
+    for job in found.jobs:
+        count[job.outcome] = count.get(job.outcome, 0) + 1
+    parts = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if outcome != "success")
+    jobs = f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}" + (f" ({parts})" if parts else "")
+    glyph = GLYPHS["success"] if found.outcome in ("success", "waiting") else GLYPHS["failure"]
+    colour = "green" if glyph == GLYPHS["success"] else "red"
+    lines = [
+        paint(f"{glyph} run {found.run}: {found.outcome}, {jobs} in {duration(found.duration_s)}", colour, sys.stderr)
+    ]
+    if all(job.from_run for job in found.jobs) and found.jobs:
+        runs = ", ".join(dict.fromkeys(job.from_run for job in found.jobs))
+        lines.append(f"  Nothing was executed: every job has the same fingerprint as in run {runs}.")
+    if found.release:
+        lines.append(f"  Release {version}  {found.release[:23]}")
+    for entry in found.deployments:
+        lines += [f"  {entry.environment}: {entry.outcome}" + (f": {entry.reason}" if entry.reason else "")]
+    lines += [f"  {note}" for note in found.notes]
+    return lines
