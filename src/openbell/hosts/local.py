@@ -100,6 +100,7 @@ class LocalHost:
         self._queue: asyncio.Queue[AnyEvent] = asyncio.Queue()
         self._lanes: dict[Lane, asyncio.Queue[AnyCommand]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._tick_handled = asyncio.Event()
 
     async def drive(self, rollout_id: str, begun: Begun | None, *, stop_when_waiting: bool = False) -> Rollout:
         """Begin a rollout (`begun`) or go on with one that is in the journal; one driver at a time per environment.
@@ -158,6 +159,8 @@ class LocalHost:
             self._observer(before, event, self._state)
         for command in commands:
             self._lanes[_lane(command)].put_nowait(command)
+        if isinstance(event, Ticked):
+            self._tick_handled.set()
 
     def _start(self, lease: str, rollout_id: str) -> None:
         self._lanes = {"router": asyncio.Queue(), "platform": asyncio.Queue(), "notifier": asyncio.Queue()}
@@ -205,7 +208,10 @@ class LocalHost:
                 continue
             tick = await self._observe(state, clock.now_s() - last_s)
             last_s = tick.at_s
+            # One tick at a time: a slow disk must not pile up ticks in front of results and aborts.
+            self._tick_handled.clear()
             self._queue.put_nowait(Ticked(at_s=tick.at_s, tick=tick))
+            await self._tick_handled.wait()
 
     async def _observe(self, state: Rollout, duration_s: float) -> Tick:
         async def look(slot: str) -> tuple[Sample, SideHealth]:
