@@ -91,8 +91,8 @@ class Traffic(Protocol):
     async def pause(self, names: Sequence[str]) -> None:
         """Send no new work to servers; what they do goes on."""
 
-    async def remove(self, names: Sequence[str], *, timeout_s: float) -> None:
-        """Send no new work to servers, wait up to `timeout_s` for what they do, cut the rest, and forget them."""
+    async def remove(self, names: Sequence[str]) -> None:
+        """Cut what servers still do, and forget them. Absent names are passed over."""
 
     async def states(self) -> dict[str, ServerState]:
         """All servers by name. Raises `AdapterError` when the load balancer does not answer."""

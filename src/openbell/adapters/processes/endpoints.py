@@ -1,0 +1,97 @@
+"""The HTTP that every service speaks on this machine: health, readiness, and handing over what lives in it.
+
+`POST drain {"to": SLOT}` asks an instance to move what lives in it; `GET drain` tells how much is left, in `remaining`.
+A service without a drain path has nothing to move. A process that is gone holds nothing any more.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import msgspec
+
+from openbell.adapters.processes.placement import SYSTEM, Instance
+from openbell.core.project import Service
+from openbell.ports import AdapterError
+
+POLL_S = 0.1
+DRAIN_POLL_S = 0.05
+REQUEST_TIMEOUT_S = 5.0
+ABSENT = (404, 405, 501)
+
+
+class Remaining(msgspec.Struct):
+    """How much lives in an instance: sessions, streams, requests in flight, or 1 for a leader."""
+
+    remaining: int = 0
+
+
+def client() -> httpx.AsyncClient:
+    """Return a client for the services of this machine: no proxies, short patience."""
+    return httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S)
+
+
+async def is_ready(http: httpx.AsyncClient, instance: Instance, service: Service) -> bool:
+    """Say whether an instance can take work; a service without a readiness path is ready when it is healthy."""
+    if not await _accepts(instance.http_port):
+        return False
+    try:
+        answer = await http.get(_url(instance, service.ready))
+        if answer.status_code in ABSENT:
+            answer = await http.get(_url(instance, service.health))
+    except httpx.HTTPError:
+        return False
+    return answer.is_success
+
+
+async def wait_ready(http: httpx.AsyncClient, instance: Instance, service: Service) -> None:
+    """Wait until an instance can take work, for ever."""
+    while True:
+        if await is_ready(http, instance, service):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def drain(http: httpx.AsyncClient, instance: Instance, service: Service, to: str) -> tuple[int, int]:
+    """Ask an instance to move what lives in it to the slot `to`; returns how much moved, and how much is left.
+
+    Waits up to the service's `drain_timeout_s`. Raises a retryable `AdapterError` when it does not answer.
+    """
+    deadline = time.monotonic() + service.drain_timeout_s
+    first = left = await _ask_drain(http, "POST", instance, service, {"to": to})
+    while left > 0 and time.monotonic() < deadline:
+        await asyncio.sleep(DRAIN_POLL_S)
+        left = await _ask_drain(http, "GET", instance, service, None)
+        first = max(first, left)
+    return first - left, left
+
+
+async def _ask_drain(
+    http: httpx.AsyncClient, method: str, instance: Instance, service: Service, body: dict[str, Any] | None
+) -> int:
+    try:
+        answer = await http.request(method, _url(instance, service.drain), json=body)
+        if answer.status_code in ABSENT:
+            return 0
+        answer.raise_for_status()
+        return msgspec.json.decode(answer.content, type=Remaining).remaining
+    except httpx.ConnectError:
+        return 0
+    except (httpx.HTTPError, msgspec.DecodeError) as error:
+        message = f"{instance.name} did not answer {method} {service.drain}: {error or type(error).__name__}"
+        raise AdapterError(SYSTEM, "drain", message, retryable=True) from error
+
+
+async def _accepts(port: int) -> bool:
+    """Say whether anybody listens; much cheaper than a request, for the time that a process takes to start."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _url(instance: Instance, path: str) -> str:
+    return f"http://127.0.0.1:{instance.http_port}{path}"

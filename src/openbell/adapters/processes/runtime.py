@@ -1,0 +1,173 @@
+"""A release made ready to run on this machine: its manifest, its runtime folder, commands run from it, environments.
+
+A release's folder has `manifest.json` and `artifacts/`, written by the build and never changed. `prepare` fills
+`runtime/` beside them, once; a marker tells that it was done to the end.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from openbell.adapters.processes.placement import SYSTEM, Instance
+from openbell.core.project import Environment
+from openbell.core.release import Release
+from openbell.files import LockTimeoutError, exclusive, write_whole
+from openbell.machine import Program
+from openbell.ports import AdapterError
+
+PREPARE_TIMEOUT_S = 600.0
+INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
+_PLACEHOLDER = re.compile(r"\{([a-z_-]+)\}")
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """A release and its folder on this machine."""
+
+    folder: Path
+    release: Release
+
+    @property
+    def artifacts(self) -> Path:
+        """What the build stage made."""
+        return self.folder / "artifacts"
+
+    @property
+    def prepared(self) -> Path:
+        """What `prepare` made of it."""
+        return self.folder / "runtime"
+
+    @property
+    def path(self) -> str:
+        """The PATH of the release's processes."""
+        return f"{self.prepared / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+
+    def fill_in(self, command: str, values: Mapping[str, str]) -> str:
+        """Replace the placeholders of a command; braces around anything else are left alone."""
+        known = {"release": str(self.prepared), "artifacts": str(self.artifacts), **values}
+        return _PLACEHOLDER.sub(lambda found: known.get(found[1], found[0]), command)
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What an environment gives to its processes: addresses of its database and cache, and its secrets by name."""
+
+    name: str
+    addresses: dict[str, str]
+    secret: Callable[[str], str | None]
+
+
+def load(folder: Path, digest: str) -> Runtime:
+    """Read a release's manifest; raises `AdapterError` when there is none or it cannot be read."""
+    try:
+        return Runtime(folder, msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Release))
+    except FileNotFoundError:
+        message = f"release {digest} is not on this machine ({folder}). Build it: openbell run"
+        raise AdapterError(SYSTEM, "load release", message, effect="not_applied") from None
+    except msgspec.DecodeError as error:
+        message = f"{folder / 'manifest.json'} cannot be read: {error}"
+        raise AdapterError(SYSTEM, "load release", message, effect="not_applied") from error
+
+
+async def prepare(runtime: Runtime, log: Path) -> None:
+    """Run the release's `prepare` command unless it was run to its end before; one process at a time."""
+    command = runtime.release.project.release.prepare
+    marker = runtime.folder / "runtime.prepared"
+    if command is None or marker.exists():
+        return
+    try:
+        async with exclusive(runtime.folder / "runtime.lock", timeout_s=PREPARE_TIMEOUT_S):
+            if marker.exists():
+                return
+            await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
+            words = runtime.fill_in(command, {})
+            env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"}
+            await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S)
+            write_whole(marker, b"")
+    except LockTimeoutError as error:
+        raise AdapterError(SYSTEM, "prepare", str(error), retryable=True, effect="not_applied") from error
+
+
+async def run(what: str, command: str, folder: Path, env: dict[str, str], log: Path, *, timeout_s: float) -> None:
+    """Run a shell command to its end, its output to a log; raises `AdapterError` with its last lines when it fails."""
+    with log.open("ab") as output:
+        begin = output.tell()
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env=env,
+            start_new_session=True,
+        )
+        try:
+            code = await asyncio.wait_for(process.wait(), timeout_s)
+        except TimeoutError:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    if code != 0:
+        ended = f"did not end within {timeout_s:.0f} s" if code is None else f"ended with {code}"
+        lines = (await asyncio.to_thread(log.read_bytes))[begin:].decode(errors="replace").strip().splitlines()
+        detail = "\n".join(lines[-10:])
+        raise AdapterError(SYSTEM, what, f"`{command}` {ended}\n{detail}", effect="unknown")
+
+
+def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, str]:
+    """Compose what every process of a release gets in an environment; nothing else of ours reaches it.
+
+    Raises `AdapterError` naming a secret that nobody has given.
+    """
+    settings = runtime.release.project.environments.get(surroundings.name, Environment())
+    env = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    env |= {"PATH": runtime.path, "PYTHONUNBUFFERED": "1"}
+    env |= surroundings.addresses
+    env |= {"OPENBELL_ENVIRONMENT": surroundings.name, "OPENBELL_RELEASE": runtime.release.digest}
+    env |= settings.env
+    for name in settings.secrets:
+        value = surroundings.secret(name)
+        if value is None:
+            remedy = "export it, or put it in the environment's secrets.toml"
+            message = f"secret {name} of environment {surroundings.name} is not set: {remedy}"
+            raise AdapterError(SYSTEM, "secrets", message, effect="not_applied")
+        env[name] = value
+    return env
+
+
+def program_of(runtime: Runtime, surroundings: Surroundings, slot: str, version: str, instance: Instance) -> Program:
+    """Compose the program of one instance."""
+    service = runtime.release.project.services[instance.service]
+    values = {
+        "port": str(instance.port),
+        "http_port": str(instance.http_port),
+        "slot": slot,
+        "instance": instance.name,
+        "version": version,
+    }
+    own = {
+        "OPENBELL_SLOT": slot,
+        "OPENBELL_INSTANCE": instance.name,
+        "OPENBELL_SERVICE": instance.service,
+        "OPENBELL_VERSION": version,
+        "PORT": str(instance.port),
+        "HTTP_PORT": str(instance.http_port),
+    }
+    return Program(
+        name=instance.name,
+        command=tuple(shlex.split(runtime.fill_in(service.run, values))),
+        folder=str(runtime.artifacts),
+        env={**environment_of(runtime, surroundings), **service.env, **own},
+        stop_timeout_s=max(10.0, service.drain_timeout_s),
+    )
