@@ -27,7 +27,7 @@ from trading_engine.core.events import (
 from trading_engine.core.risk import order_refusal
 
 
-class InvariantViolated(Exception):  # noqa: N818 - the name of the rule, not of a fault a caller could handle
+class InvariantViolated(Exception):
     """The core was asked for something that must never happen; whoever runs it has to stop."""
 
 

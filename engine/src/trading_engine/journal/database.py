@@ -18,7 +18,7 @@ DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Timeo
 _RETRY_S = 0.2
 
 
-class DatabaseUnavailable(Exception):  # noqa: N818 - a state of the world that callers report, not a programming error
+class DatabaseUnavailable(Exception):
     """PostgreSQL does not answer now; whether a write that was under way took effect is unknown."""
 
 

@@ -34,7 +34,7 @@ _BATCH_MAX = 500
 _SNAPSHOT_COMMANDS = 2000
 
 
-class Diverged(Exception):  # noqa: N818 - a verdict about this worker, not an error of a caller
+class Diverged(Exception):
     """This worker computed something else than what was committed."""
 
 
