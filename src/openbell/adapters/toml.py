@@ -49,6 +49,11 @@ class Configuration(msgspec.Struct, frozen=True):
         """Say where a value comes from, as "openbell.toml:31"; the table it would be in when it is a default."""
         return locate(self.layers, path)
 
+    def origin(self, path: KeyPath) -> str:
+        """Say where a value comes from, as `locate`, or "default" when no file has it."""
+        written = any(path in index_lines(layer.text) for layer in self.layers)
+        return self.locate(path) if written else "default"
+
 
 def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
     """Read a project from its file and the policy files laid over it; later files win, tables merge, lists replace.

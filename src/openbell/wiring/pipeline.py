@@ -213,6 +213,10 @@ def fingerprints(
         if node.job.inputs not in selected:
             selected[node.job.inputs] = select_files(every, node.job.inputs)
         files = selected[node.job.inputs]
+        if not files:
+            raise UsageError(
+                f"job {node.id}: its inputs ({', '.join(node.job.inputs)}) match no file. See: openbell check"
+            )
         takes = node.job.needs is not None or "{artifacts}" in node.job.run
         manifests[node.id] = write_manifest(
             node,

@@ -9,6 +9,7 @@ import msgspec
 from openbell.adapters.toml import Configuration, ConfigurationError, load
 from openbell.core.project import Project
 from openbell.wiring.state import StateFolder
+from openbell.wiring.surroundings import select_files
 
 FILE_NAME = "openbell.toml"
 POLICY_VARIABLE = "OPENBELL_POLICY"
@@ -46,6 +47,23 @@ def find_root(folder: Path) -> Path:
         if (candidate / FILE_NAME).is_file():
             return candidate
     raise ConfigurationError([f"no {FILE_NAME} in {start} or above. Write one with: openbell init"])
+
+
+def check_files(configuration: Configuration, files: Sequence[str]) -> list[str]:
+    """Return a sentence for each pattern of the configuration that no file of the tree matches, with its place."""
+    project = configuration.project
+    declared: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+        (("jobs", name, "inputs"), job.inputs) for name, job in project.jobs.items()
+    ]
+    declared.append((("release", "config"), project.release.config))
+    problems = []
+    for path, patterns in declared:
+        for index, pattern in enumerate(patterns):
+            if pattern != "**" and not pattern.startswith("!") and not select_files(files, (pattern,)):
+                place = configuration.locate((*path, str(index)))
+                table = ".".join(path[:-1])
+                problems.append(f'{place}: [{table}] {path[-1]}: "{pattern}" matches no file of the tree.')
+    return problems
 
 
 def _find_policy(name: str, folder: Path, root: Path) -> Path:
