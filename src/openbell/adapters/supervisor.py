@@ -97,6 +97,15 @@ class Supervisord:
                 raise AdapterError(SYSTEM, "stop", f"process {pid} is still there after {CALL_TIMEOUT_S:.0f} s")
             await asyncio.sleep(0.02)
 
+    def is_cold(self) -> bool:
+        """Say whether nothing is left of an earlier run: no process of any program lives."""
+        return not self._survivors()
+
+    def forget_all(self) -> None:
+        """Forget all programs, so that none starts by itself with the next supervisord. For a cold start only."""
+        for path in self._programs.glob("*.*"):
+            path.unlink(missing_ok=True)
+
     async def add(self, programs: Sequence[Program]) -> None:
         """Start programs; those that are there already keep running as they are."""
         async with self._changes, exclusive(self._folder / "changes.lock"):

@@ -88,9 +88,9 @@ class Haproxy:
         names = [name for service, check in self._topology().services().items() for name in frontends(service, check)]
         return {name: self._place.port_of(name) for name in names}
 
-    def services(self) -> dict[str, ServiceCheck]:
-        """The services of both slots."""
-        return self._topology().services()
+    def declared(self) -> dict[str, dict[str, ServiceCheck]]:
+        """The services of each slot, as they were last declared."""
+        return self._topology().checks
 
     async def is_running(self) -> bool:
         """Say whether HAProxy answers."""
@@ -147,10 +147,12 @@ class Haproxy:
             known = [topology.servers[name] for name in names if name in topology.servers]
             for server in known:
                 await self._runtime.delete(server)
-            for server in known:
-                del topology.servers[server.name]
-                topology.paused.discard(server.name)
-            self._save(topology)
+            self._forget(topology, [server.name for server in known])
+
+    def forget_servers(self) -> None:
+        """Forget all servers, before a start from cold: none of them runs, and each is added again when it does."""
+        topology = self._topology()
+        self._forget(topology, list(topology.servers))
 
     async def states(self) -> dict[str, ServerState]:
         """All servers by name. Raises `AdapterError` when HAProxy does not answer."""
@@ -203,6 +205,16 @@ class Haproxy:
         """The slot that new FIX sessions go to, if anything was ever routed."""
         route = self._route()
         return route.sessions if route else None
+
+    def _forget(self, topology: Topology, names: Sequence[str]) -> None:
+        known = _load(self._checks_file, dict[str, FailedChecks]) or {}
+        left = {name: count for name, count in known.items() if name not in names}
+        if left != known:
+            write_whole(self._checks_file, msgspec.json.encode(left))
+        for name in names:
+            topology.servers.pop(name, None)
+            topology.paused.discard(name)
+        self._save(topology)
 
     def _count_failed(self, topology: Topology, statistics: Statistics) -> dict[str, int]:
         """Count failed checks since a server was added, also through restarts of HAProxy.

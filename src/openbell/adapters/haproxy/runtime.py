@@ -49,7 +49,7 @@ class Runtime:
         """Add a server, or take back one that is there, and check its health from now on."""
         name = address_of(server)
         answer = await self.ask(f"add server {name} 127.0.0.1:{server.port} {check_options(server)}")
-        if "already exists" not in answer and "registered" not in answer:
+        if "exists" not in answer and "registered" not in answer:
             raise AdapterError(SYSTEM, "add server", f"{name}: {answer}", retryable=True)
         await self.command(f"enable health {name}; set server {name} state ready")
 

@@ -173,7 +173,8 @@ class Processes:
 
     async def _prepare(self, digest: str) -> Runtime:
         made = self._load(digest)
-        await runtime.prepare(made, self._log(f"prepare-{digest.removeprefix('sha256:')[:16]}"))
+        log = self._log(f"prepare-{digest.removeprefix('sha256:')[:16]}")
+        await runtime.prepare(made, log, self._surroundings.path)
         return made
 
     def _log(self, name: str) -> Path:

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -45,11 +44,6 @@ class Runtime(msgspec.Struct, frozen=True):
         """What `prepare` made of it."""
         return self.folder / "runtime"
 
-    @property
-    def path(self) -> str:
-        """The PATH of the release's processes."""
-        return f"{self.prepared / 'bin'}:{os.environ.get('PATH', os.defpath)}"
-
     def fill_in(self, command: str, values: Mapping[str, str]) -> str:
         """Replace the placeholders of a command; braces around anything else are left alone."""
         known = {"release": str(self.prepared), "artifacts": str(self.artifacts), **values}
@@ -57,11 +51,12 @@ class Runtime(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What an environment gives to its processes: addresses of its database and cache, and its secrets by name."""
+    """What an environment gives to its processes: addresses of its database and cache, secrets by name, a PATH."""
 
     name: str
     addresses: dict[str, str]
     secret: Callable[[str], str | None]
+    path: str
 
 
 def load(folder: Path, digest: str) -> Runtime:
@@ -76,7 +71,7 @@ def load(folder: Path, digest: str) -> Runtime:
         raise AdapterError(SYSTEM, "load release", message, effect="not_applied") from error
 
 
-async def prepare(runtime: Runtime, log: Path) -> None:
+async def prepare(runtime: Runtime, log: Path, path: str) -> None:
     """Run the release's `prepare` command unless it was run to its end before; one process at a time."""
     command = runtime.release.project.release.prepare
     marker = runtime.folder / "runtime.prepared"
@@ -88,7 +83,7 @@ async def prepare(runtime: Runtime, log: Path) -> None:
                 return
             await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
             words = runtime.fill_in(command, {})
-            env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"}
+            env = {**os.environ, "PATH": path}
             await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S)
             write_whole(marker, b"")
     except LockTimeoutError as error:
@@ -132,7 +127,7 @@ def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, st
     """
     settings = runtime.release.project.environments.get(surroundings.name, Environment())
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    env |= {"PATH": runtime.path, "PYTHONUNBUFFERED": "1"}
+    env |= {"PATH": f"{runtime.prepared / 'bin'}:{surroundings.path}", "PYTHONUNBUFFERED": "1"}
     env |= surroundings.addresses
     env |= {"OPENBELL_ENVIRONMENT": surroundings.name, "OPENBELL_RELEASE": runtime.release.digest}
     env |= settings.env

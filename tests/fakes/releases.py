@@ -1,0 +1,41 @@
+"""Releases of the tiny service, written to a state folder as the build stage would."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
+from openbell.core.release import Release
+from openbell.ports import ReleaseRef
+from openbell.wiring.state import StateFolder
+
+PROGRAM = Path(__file__).with_name("service.py")
+RUN = f"{sys.executable} -I -S {PROGRAM} --port {{port}}"
+
+
+def project(**env: str) -> Project:
+    """A project with one service of each kind that the router treats differently; `env` makes it misbehave."""
+    return Project(
+        project=ProjectInfo(name="tiny"),
+        services={
+            "worker": Service(protocol="leader", run=RUN),
+            "api": Service(protocol="http", run=RUN, env=env, drain_timeout_s=5.0),
+            "fix-gateway": Service(protocol="fix", run=f"{RUN} --http-port {{http_port}}", drain_timeout_s=5.0),
+        },
+        order=("fix-gateway",),
+        environments={"production": Environment(replicas=2)},
+    )
+
+
+def write_release(
+    state: StateFolder, version: str, content: Project, *, release: ReleaseInfo | None = None
+) -> ReleaseRef:
+    """Write a release's manifest, as if it had been built."""
+    made = Release(
+        project=msgspec.structs.replace(content, release=release or content.release), commit=version, artifacts=()
+    )
+    folder = state.release(made.digest)
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(made))
+    return ReleaseRef(made.digest, version)
