@@ -102,6 +102,11 @@ def tags_at(root: Path, commit: str) -> tuple[str, ...]:
     return tuple(_run(root, "tag", "--points-at", commit).decode().split())
 
 
+def identity(root: Path) -> str:
+    """Return the address that git would sign commits here with; empty when none is configured."""
+    return _run(root, "config", "user.email", check=False).decode(errors="replace").strip()
+
+
 def check_out(root: Path, commit: str, target: Path) -> None:
     """Write the files of a commit below the project's folder into an empty folder; the user's index stays as it is."""
     top, prefix = _run(root, "rev-parse", "--show-toplevel", "--show-prefix").decode().split("\n")[:2]

@@ -1,0 +1,355 @@
+"""`deploy`, `approve`, `abort`, `rollback`, `resume`, `watch`, `why`: releases into environments, and back."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from openbell.adapters.sqlite import SqliteJournal
+from openbell.adapters.toml import ConfigurationError
+from openbell.cli.rollout_progress import RolloutProgress, clock, ending
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, print_json, say
+from openbell.core.events import AnyEvent, Begun, Plan
+from openbell.core.narrative import describe, tick_text
+from openbell.core.rollout import Rollout, decide
+from openbell.hosts.local import load
+from openbell.ports import AdapterError, Journal
+from openbell.wiring import rollouts
+from openbell.wiring.project import OpenProject, open_project
+from openbell.wiring.rollouts import RefusedError
+
+Json = Annotated[bool, Parameter(negative="")]
+Policy = list[str] | None
+WATCH_POLL_S = 0.3
+
+
+def deploy(
+    environment: str,
+    release: str | None = None,
+    /,
+    *,
+    by: str | None = None,
+    wait: bool | None = None,
+    policy: Policy = None,
+    json: Json = False,
+) -> int:
+    """Bring a release into an environment by its strategy, judge it, and take it back when it misbehaves.
+
+    Exit code 0: promoted. 1: taken back. 3: waits for a person (openbell approve, then openbell resume).
+
+    Parameters
+    ----------
+    environment
+        Where to: a name of [environments] in openbell.toml.
+    release
+        Which release: tag, version, commit or digest, a prefix will do; the newest one built by default.
+    by
+        Who deploys; git's identity by default.
+    wait
+        Wait for approvals; by default only on a terminal.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        built = await rollouts.find_release(journal, release)
+        plan = await rollouts.make_plan(journal, place, environment, built)
+        return await _begin(place, journal, plan, by=by, wait=wait, json=json)
+
+    return _run(work, policy)
+
+
+def rollback(
+    environment: str,
+    /,
+    *,
+    to: str | None = None,
+    by: str | None = None,
+    reason: str = "asked for",
+    policy: Policy = None,
+    json: Json = False,
+) -> int:
+    """Bring the previous release back; a rollout that is under way is aborted instead.
+
+    Parameters
+    ----------
+    environment
+        Where: a name of [environments] in openbell.toml.
+    to
+        A release other than the previous one: tag, version, commit or digest.
+    by
+        Who asks; git's identity by default.
+    reason
+        Why, in a few words.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        running = [state for state in await rollouts.unfinished(journal, environment) if state.direction != "ended"]
+        if running:
+            return await _abort(place, journal, running[0].plan.id, by=by, reason=reason, json=json)
+        plan = await rollouts.make_return_plan(journal, place, environment, to)
+        return await _begin(place, journal, plan, by=by, wait=True, json=json)
+
+    return _run(work, policy)
+
+
+def approve(
+    rollout: str, /, *, by: str | None = None, reason: str = "", resume: bool = False, policy: Policy = None
+) -> int:
+    """Approve exactly the release that a rollout brings; its author's approval does not count.
+
+    Parameters
+    ----------
+    rollout
+        The rollout's id, such as r-7.
+    by
+        Who approves; git's identity by default.
+    reason
+        Why, in a few words.
+    resume
+        Go on with the rollout here, if no other openbell drives it.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        who = rollouts.person(place.root, by)
+        state = await rollouts.ask_approval(journal, rollout, who, reason)
+        say(f"{state.plan.candidate.version} for {state.plan.environment} approved by {who}.")
+        if resume:
+            return await _drive(place, journal, rollout, None, wait=False, json=False)
+        say("If no openbell drives the rollout any more: openbell resume")
+        return DONE
+
+    return _run(work, policy)
+
+
+def abort(
+    rollout: str, /, *, by: str | None = None, reason: str = "asked for", policy: Policy = None, json: Json = False
+) -> int:
+    """Take a rollout's candidate back now; the exit code is 1, for it was taken back.
+
+    Parameters
+    ----------
+    rollout
+        The rollout's id, such as r-7.
+    by
+        Who aborts; git's identity by default.
+    reason
+        Why, in a few words.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        return await _abort(place, journal, rollout, by=by, reason=reason, json=json)
+
+    return _run(work, policy)
+
+
+def resume(*, environment: str | None = None, policy: Policy = None, json: Json = False) -> int:
+    """Go on with the rollouts that an interrupted openbell left; the services kept running meanwhile.
+
+    Parameters
+    ----------
+    environment
+        Only this environment.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print a JSON list of the rollouts on standard output.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        left = await rollouts.unfinished(journal, environment)
+        if not left:
+            say("Nothing was left unfinished.")
+        ends = [await _finish(place, journal, state.plan.id, None, wait=False, quiet=json) for state in left]
+        if json:
+            print_json([rollouts.document(end) for end in ends])
+        return max((_exit_code(end) for end in ends), default=DONE)
+
+    return _run(work, policy)
+
+
+def watch(rollout: str | None = None, /, *, policy: Policy = None, json: Json = False) -> int:
+    """Follow a rollout that another openbell drives, until it ends or waits for a person.
+
+    Parameters
+    ----------
+    rollout
+        The rollout's id; the newest one by default.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output, at the end.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        del place
+        chosen = await _chosen(journal, rollout)
+        state = await _follow(journal, chosen, quiet=json)
+        return _report(state, json=json)
+
+    return _run(work, policy)
+
+
+def why(rollout: str | None = None, /, *, policy: Policy = None, json: Json = False) -> int:
+    """Explain a rollout: each decision, with the evidence that it stood on.
+
+    Parameters
+    ----------
+    rollout
+        The rollout's id; the newest one by default.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print the events as one JSON document on standard output.
+    """
+
+    async def work(place: OpenProject, journal: Journal) -> int:
+        del place
+        chosen = await _chosen(journal, rollout)
+        state, events = await load(journal, chosen)
+        if json:
+            print_json({"rollout": rollouts.document(state) if state else None, "events": events})
+            return DONE
+        for line in explain(events):
+            say(line, stream=sys.stdout)
+        return DONE
+
+    return _run(work, policy)
+
+
+def explain(events: list[AnyEvent]) -> list[str]:
+    """Tell a rollout from its events: what happened when, and what the judge had seen at each decision."""
+    told: list[str] = []
+    state: Rollout | None = None
+    for event in events:
+        before = state
+        state, _ = decide(before, event)
+        lines = describe(before, event, state)
+        changed = before is not None and (before.direction, before.position) != (state.direction, state.position)
+        judged = state.routed and state.window and before is not None and before.routed
+        if changed and judged and not any("requests" in line for line in lines):
+            told.append(f"{clock(event.at_s)}  evidence: {tick_text(state, state.window[-1])}")
+        told += [f"{clock(event.at_s)}  {line}" for line in lines]
+    if state is None:
+        return told
+    plan = state.plan
+    ended = {"promoted": "was promoted in", "rolled-back": "was taken back from"}
+    verb = ended[state.outcome] if state.outcome else "is on its way into"
+    because = f" because {state.reason}" if state.reason and state.outcome == "rolled-back" else ""
+    return [f"{plan.candidate.version} {verb} {plan.environment}{because}.", "", *told]
+
+
+# --- what the commands share
+
+
+def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], policy: Policy) -> int:
+    """Open project and journal, do the work, and turn every refusal into a message and an exit code."""
+
+    async def opened() -> int:
+        place = open_project(Path.cwd(), tuple(policy or ()))
+        async with SqliteJournal(place.state.journal) as journal:
+            return await work(place, journal)
+
+    try:
+        return asyncio.run(opened())
+    except ConfigurationError as error:
+        return complain(str(error), code=USAGE)
+    except RefusedError as error:
+        return complain(str(error), code=FAILED)
+    except AdapterError as error:
+        return complain(f"{error.system}: {error.message}", code=FAILED)
+    except KeyboardInterrupt:
+        say("Interrupted. What was begun is in the journal: openbell resume goes on with it.")
+        return INTERRUPTED
+
+
+async def _begin(
+    place: OpenProject, journal: Journal, plan: Plan, *, by: str | None, wait: bool | None, json: bool
+) -> int:
+    from time import time
+
+    begun = Begun(at_s=time(), plan=plan, by=rollouts.person(place.root, by))
+    patient = sys.stdin.isatty() if wait is None else wait
+    return await _drive(place, journal, plan.id, begun, wait=patient, json=json)
+
+
+async def _drive(
+    place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool, json: bool
+) -> int:
+    return _report(await _finish(place, journal, rollout, begun, wait=wait, quiet=json), json=json, ended=True)
+
+
+async def _finish(
+    place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool, quiet: bool
+) -> Rollout:
+    with RolloutProgress(quiet=quiet) as shown:
+        state = await rollouts.drive(journal, place, rollout, begun, observer=shown.observe, stop_when_waiting=not wait)
+    for line in ending(state):
+        say(line)
+    return state
+
+
+async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str | None, reason: str, json: bool) -> int:
+    """Ask for an abort, and carry it out here unless another openbell drives the rollout."""
+    await rollouts.ask_abort(journal, rollout, rollouts.person(place.root, by), reason)
+    try:
+        return await _drive(place, journal, rollout, None, wait=True, json=json)
+    except AdapterError as error:
+        if error.operation != "lease":
+            raise
+    return _report(await _follow(journal, rollout, quiet=json), json=json)
+
+
+async def _follow(journal: Journal, rollout: str, *, quiet: bool) -> Rollout:
+    state: Rollout | None = None
+    seen = 0
+    with RolloutProgress(quiet=quiet) as shown:
+        while state is None or not (state.direction == "ended" or (state.waiting_for and not state.outstanding)):
+            _, events = await load(journal, rollout)
+            for event in events[seen:]:
+                before = state
+                state, _ = decide(before, event)
+                shown.observe(before, event, state)
+            seen = len(events)
+            await asyncio.sleep(WATCH_POLL_S)
+    return state
+
+
+async def _chosen(journal: Journal, rollout: str | None) -> str:
+    if rollout is not None:
+        await rollouts.begun_of(journal, rollout)
+        return rollout
+    ids = await rollouts.rollout_ids(journal)
+    if not ids:
+        raise RefusedError("there is no rollout yet; begin one with: openbell deploy ENVIRONMENT")
+    return ids[-1]
+
+
+def _report(state: Rollout, *, json: bool, ended: bool = False) -> int:
+    if json:
+        print_json(rollouts.document(state))
+    elif not ended:
+        for line in ending(state):
+            say(line)
+    return _exit_code(state)
+
+
+def _exit_code(state: Rollout) -> int:
+    if state.outcome is None:
+        return WAITS if state.waiting_for else FAILED
+    return DONE if state.outcome == "promoted" else FAILED
