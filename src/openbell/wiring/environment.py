@@ -64,12 +64,12 @@ class Environment:
 
     @functools.cached_property
     def platform(self) -> Processes:
-        """The platform; its database and cache get their ports and passwords when it is first asked for."""
+        """Where releases run. Implements `openbell.ports.Platform`."""
         return Processes(
             self.folder,
             self.supervisor,
             self.router,
-            Surroundings(self.name, self.backing_services(), self._secret, search_path()),
+            Surroundings(self.name, self.backing_services, self._secret, search_path()),
             release_folder=self._state.release,
             port=self.ports.port,
             forget_ports=self.ports.forget,
@@ -110,11 +110,12 @@ class Environment:
         """Say whether the environment's supervisor runs."""
         return await self.supervisor.is_running()
 
-    async def up(self, progress: Progress = lambda _line: None, *, new_ports: bool = False) -> None:
-        """Start what does not run: PostgreSQL, Valkey, HAProxy, and the instances that are written down.
+    async def up(self, progress: Progress = lambda _line: None, *, new_ports: bool = False) -> list[str]:
+        """Start what does not run: PostgreSQL, Valkey, HAProxy, and the instances that were ready before.
 
-        Raises `AdapterError` when a part is missing, a port is taken, or something does not come up; with `new_ports`
-        ports that others have taken are chosen anew.
+        Raises `AdapterError` when a part is missing, a port is taken, or one of the three does not come up; with
+        `new_ports` ports that others have taken are chosen anew. Returns what is wrong with releases that did not come
+        up: the environment itself is up then.
         """
         async with self._alone("up"):
             refuse_missing_wheels()
@@ -128,11 +129,12 @@ class Environment:
                 self.ports.forget({name for name, port in self.ports.ports().items() if not is_free(port)})
             await self._declare_services()
             await self._refuse_taken_ports(cold=cold)
-            progress(f"{self.name}: starting PostgreSQL, Valkey and HAProxy")
+            if cold:
+                progress(f"{self.name}: starting PostgreSQL, Valkey and HAProxy")
             await self._start_infrastructure()
-            if self.placements():
+            if cold and self.placements():
                 progress(f"{self.name}: starting {_describe(self.placements())}")
-                await self.platform.restore(timeout_s=RESTORE_TIMEOUT_S, is_free=is_free)
+            return await self.platform.restore(timeout_s=RESTORE_TIMEOUT_S, is_free=is_free)
 
     async def down(self, progress: Progress = lambda _line: None, *, purge: bool = False) -> None:
         """Stop everything, services first; data and placements stay for the next `up`, unless `purge` removes them."""

@@ -6,14 +6,16 @@ A service without a drain path has nothing to move. A process that is gone holds
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.project import Service
 from openbell.ports import AdapterError
+
+if TYPE_CHECKING:
+    import httpx
 
 POLL_S = 0.1
 DRAIN_POLL_S = 0.05
@@ -27,13 +29,18 @@ class Remaining(msgspec.Struct):
     remaining: int = 0
 
 
-def client() -> httpx.AsyncClient:
+def client() -> "httpx.AsyncClient":
     """Return a client for the services of this machine: no proxies, short patience."""
+    # Imported when somebody is spoken to: it costs a quarter of a second, more than all of `openbell status`.
+    import httpx
+
     return httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S)
 
 
-async def is_ready(http: httpx.AsyncClient, instance: Instance, service: Service) -> bool:
+async def is_ready(http: "httpx.AsyncClient", instance: Instance, service: Service) -> bool:
     """Say whether an instance can take work; a service without a readiness path is ready when it is healthy."""
+    import httpx
+
     if not await _accepts(instance.http_port):
         return False
     try:
@@ -45,7 +52,7 @@ async def is_ready(http: httpx.AsyncClient, instance: Instance, service: Service
     return answer.is_success
 
 
-async def wait_ready(http: httpx.AsyncClient, instance: Instance, service: Service) -> None:
+async def wait_ready(http: "httpx.AsyncClient", instance: Instance, service: Service) -> None:
     """Wait until an instance can take work, for ever."""
     while True:
         if await is_ready(http, instance, service):
@@ -53,7 +60,7 @@ async def wait_ready(http: httpx.AsyncClient, instance: Instance, service: Servi
         await asyncio.sleep(POLL_S)
 
 
-async def drain(http: httpx.AsyncClient, instance: Instance, service: Service, to: str) -> tuple[int, int]:
+async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service, to: str) -> tuple[int, int]:
     """Ask an instance to move what lives in it to the slot `to`; returns how much moved, and how much is left.
 
     Waits up to the service's `drain_timeout_s`. Raises a retryable `AdapterError` when it does not answer.
@@ -68,8 +75,10 @@ async def drain(http: httpx.AsyncClient, instance: Instance, service: Service, t
 
 
 async def _ask_drain(
-    http: httpx.AsyncClient, method: str, instance: Instance, service: Service, body: dict[str, Any] | None
+    http: "httpx.AsyncClient", method: str, instance: Instance, service: Service, body: dict[str, Any] | None
 ) -> int:
+    import httpx
+
     try:
         answer = await http.request(method, _url(instance, service.drain), json=body)
         if answer.status_code in ABSENT:

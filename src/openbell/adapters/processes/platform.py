@@ -71,21 +71,38 @@ class Processes:
             self._placements.write(slot, occupation.with_instances((*occupation.instances, *new)))
             await self._bring_up(slot, made, timeout_s=timeout_s)
 
-    async def restore(self, *, timeout_s: float, is_free: Callable[[int], bool]) -> None:
-        """Start again all that is written down and does not run, after the environment or the machine was stopped.
+    async def restore(self, *, timeout_s: float, is_free: Callable[[int], bool]) -> list[str]:
+        """Start again what was ready and is gone, after the environment or the machine was stopped; returns problems.
 
-        An instance whose port somebody else has taken meanwhile gets another; `is_free` tells.
+        An instance whose port somebody else has taken meanwhile gets another; `is_free` tells. Instances that never
+        were ready are forgotten: whoever placed them places them again.
         """
         async with self._lock:
-            running = await self._supervisor.states()
-            for slot, occupation in self.placements().items():
-                made = await self._prepare(occupation.digest)
-                instances = tuple(
-                    one if one.name in running or (is_free(one.port) and is_free(one.http_port)) else self._moved(one)
-                    for one in occupation.instances
-                )
-                self._placements.write(slot, occupation.with_instances(instances))
-                await self._bring_up(slot, made, timeout_s=timeout_s)
+            running = set(await self._supervisor.states())
+            work = [self._restore_slot(slot, running, timeout_s, is_free) for slot in self.placements()]
+            return [problem for problem in await asyncio.gather(*work) if problem]
+
+    async def _restore_slot(
+        self, slot: str, running: set[str], timeout_s: float, is_free: Callable[[int], bool]
+    ) -> str | None:
+        occupation = self.placements()[slot]
+        if running.issuperset(instance.name for instance in occupation.instances):
+            return None
+        lost = [one.name for one in occupation.instances if not one.ready and one.name not in running]
+        await self._take_away(slot, lost)
+        occupation = self.placements().get(slot, occupation.with_instances(()))
+        instances = tuple(
+            one if one.name in running or (is_free(one.port) and is_free(one.http_port)) else self._moved(one)
+            for one in occupation.instances
+        )
+        if not instances:
+            return None
+        self._placements.write(slot, occupation.with_instances(instances))
+        try:
+            await self._bring_up(slot, await self._prepare(occupation.digest), timeout_s=timeout_s)
+        except AdapterError as error:
+            return f"{occupation.version} ({slot}): {error.message}"
+        return None
 
     async def retire(self, slot: str, replicas: int, *, key: str) -> None:
         """Stop instances of the slot, oldest first, until `replicas` of each service are left; SIGTERM, then kill."""

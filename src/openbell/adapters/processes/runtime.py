@@ -54,7 +54,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What an environment gives to its processes: addresses of its database and cache, secrets by name, a PATH."""
 
     name: str
-    addresses: dict[str, str]
+    addresses: Callable[[], dict[str, str]]
     secret: Callable[[str], str | None]
     path: str
 
@@ -128,7 +128,7 @@ def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, st
     settings = runtime.release.project.environments.get(surroundings.name, Environment())
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     env |= {"PATH": f"{runtime.prepared / 'bin'}:{surroundings.path}", "PYTHONUNBUFFERED": "1"}
-    env |= surroundings.addresses
+    env |= surroundings.addresses()
     env |= {"OPENBELL_ENVIRONMENT": surroundings.name, "OPENBELL_RELEASE": runtime.release.digest}
     env |= settings.env
     for name in settings.secrets:

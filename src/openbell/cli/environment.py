@@ -1,0 +1,205 @@
+"""`up`, `down`, `status`: environments on this machine."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from openbell.adapters.toml import ConfigurationError
+from openbell.cli.terminal import DONE, FAILED, USAGE, complain, console, is_lively, paint, print_json, say
+from openbell.ports import AdapterError
+from openbell.wiring.environment import Environment
+from openbell.wiring.environment_status import EnvironmentStatus, InstanceStatus, ServiceStatus, SlotStatus, look
+from openbell.wiring.project import OpenProject, open_project
+
+WATCH_INTERVAL_S = 1.0
+
+T = TypeVar("T")
+
+Policy = list[str] | None
+Json = Annotated[bool, Parameter(negative="")]
+
+
+class UnknownEnvironmentError(Exception):
+    """The configuration has no environment of that name."""
+
+
+def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Json = False) -> int:
+    """Start an environment on this machine: PostgreSQL, Valkey, HAProxy, and the releases that ran in it before.
+
+    Starts what does not run and leaves alone what does; may be repeated.
+
+    Parameters
+    ----------
+    name
+        The environment, as openbell.toml names it.
+    new_ports
+        Choose other ports where somebody else has taken those that the environment had.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print the environment's status as one JSON document on standard output.
+    """
+
+    async def start(environment: Environment) -> int:
+        begun = time.monotonic()
+        problems = await environment.up(say, new_ports=new_ports)
+        found = await look(environment)
+        if json:
+            print_json(found)
+        else:
+            say(f"{name}: up in {time.monotonic() - begun:.1f} s")
+            for service, address in found.addresses.items():
+                say(f"  {service:<16} {address}", stream=sys.stdout)
+        for problem in problems:
+            say(problem)
+        return FAILED if problems else DONE
+
+    return _with_environment(name, policy, start)
+
+
+def down(name: str, /, *, purge: bool = False, policy: Policy = None, json: Json = False) -> int:
+    """Stop an environment: services first, then HAProxy, Valkey and PostgreSQL. Its data stays for the next `up`.
+
+    Parameters
+    ----------
+    name
+        The environment, as openbell.toml names it.
+    purge
+        Remove its data, logs and ports as well.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print the environment's status as one JSON document on standard output.
+    """
+
+    async def stop(environment: Environment) -> int:
+        await environment.down(say, purge=purge)
+        say(f"{name}: down" + ("; nothing of it is left" if purge else "; its data stays"))
+        if json:
+            print_json(await look(environment))
+        return DONE
+
+    return _with_environment(name, policy, stop)
+
+
+def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = None, json: Json = False) -> int:
+    """Show what runs where: releases, weights, instances, health, addresses.
+
+    Parameters
+    ----------
+    name
+        One environment; all of them by default.
+    watch
+        Keep showing it, until interrupted.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+
+    async def show(place: OpenProject) -> int:
+        if watch and not json:
+            await _watch(lambda: _look_at(place, name))
+        found = await _look_at(place, name)
+        if json:
+            print_json(found[0] if name else found)
+        else:
+            say("\n".join(render(found)) or "No environments in openbell.toml.", stream=sys.stdout)
+        return DONE
+
+    return _with_project(policy, show)
+
+
+def render(found: list[EnvironmentStatus]) -> list[str]:
+    """Compose the lines that show environments."""
+    return [line for environment in found for line in _render_environment(environment)]
+
+
+def _render_environment(found: EnvironmentStatus) -> list[str]:
+    if found.state == "down":
+        left = "".join(f", {slot.version} comes back with it" for slot in found.slots if slot.weight_pct)
+        return [f"{found.environment}  down    start it: openbell up {found.environment}{left}"]
+    broken = [f"{part.name} {part.state}" for part in found.parts if part.state != "running"]
+    restarted = [f"{part.name} restarted {part.restarts} times" for part in found.parts if part.restarts]
+    head = f"{found.environment}  {found.state}"
+    if found.state == "unsupervised":
+        head += f"    its supervisor was killed; adopt what lives on: openbell up {found.environment}"
+        broken = []
+    lines = ["    ".join([head, *broken, *restarted])]
+    if not found.slots:
+        lines.append(f"  no release    openbell deploy {found.environment}")
+    for slot in found.slots:
+        lines.append(_render_slot(slot))
+        lines += [_render_service(service) for service in slot.services]
+    lines += [f"  {service:<16} {address}" for service, address in found.addresses.items()]
+    return lines
+
+
+def _render_slot(slot: SlotStatus) -> str:
+    fix = "  new FIX sessions" if slot.fix_sessions else ""
+    return f"  {slot.version} ({slot.slot})  {slot.weight_pct} % of new requests{fix}  {_render_health(slot.instances)}"
+
+
+def _render_service(service: ServiceStatus) -> str:
+    sessions = sum(instance.sessions for instance in service.instances)
+    busy = f"  {sessions} active" if sessions else ""
+    return f"    {service.service:<16} {_render_health(service.instances)}{busy}"
+
+
+def _render_health(instances: tuple[InstanceStatus, ...]) -> str:
+    healthy = sum(instance.healthy for instance in instances)
+    restarts = sum(instance.restarts for instance in instances)
+    failed = sum(instance.failed_health_checks for instance in instances)
+    text = f"{healthy} of {len(instances)} healthy"
+    text = text if healthy == len(instances) else paint(text, "red", sys.stdout)
+    return text + (f"  {restarts} restarts" if restarts else "") + (f"  {failed} failed checks" if failed else "")
+
+
+async def _look_at(place: OpenProject, name: str | None) -> list[EnvironmentStatus]:
+    names = [name] if name else list(place.project.environments)
+    return [await look(_environment(place, one)) for one in names]
+
+
+async def _watch(see: Callable[[], Coroutine[None, None, list[EnvironmentStatus]]]) -> None:
+    """Show changes until interrupted: in place on a terminal, else as plain text whenever something changed."""
+    if is_lively(sys.stdout):
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=console(stderr=False), auto_refresh=False) as live:
+            while True:
+                live.update(Text.from_ansi("\n".join(render(await see()))), refresh=True)
+                await asyncio.sleep(WATCH_INTERVAL_S)
+    shown: list[str] = []
+    while True:
+        lines = render(await see())
+        if lines != shown:
+            say(time.strftime("%H:%M:%S") + "\n" + "\n".join(lines), stream=sys.stdout)
+            shown = lines
+        await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _environment(place: OpenProject, name: str) -> Environment:
+    if name not in place.project.environments:
+        known = ", ".join(place.project.environments) or "none; add [environments.staging] to openbell.toml"
+        raise UnknownEnvironmentError(f'there is no environment "{name}"; there are: {known}')
+    return Environment(place.project, name, place.state)
+
+
+def _with_environment(name: str, policy: Policy, work: Callable[[Environment], Coroutine[None, None, int]]) -> int:
+    return _with_project(policy, lambda place: work(_environment(place, name)))
+
+
+def _with_project(policy: Policy, work: Callable[[OpenProject], Coroutine[None, None, int]]) -> int:
+    """Open the project and run; what goes wrong is said in words, with the exit code that belongs to it."""
+    try:
+        return asyncio.run(work(open_project(Path.cwd(), tuple(policy or ()))))
+    except (ConfigurationError, UnknownEnvironmentError) as error:
+        return complain(str(error))
+    except AdapterError as error:
+        return complain(str(error), code=USAGE if error.effect == "not_applied" else FAILED)
