@@ -6,6 +6,7 @@ session taken then is a second live connection of the same counterparty and is d
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ TARGET = "TRADING-ENGINE"
 _LOGON_S = 10.0
 _HOLD_S = 10.0
 _HOLD_POLL_S = 0.1
+_log = logging.getLogger("trading_engine")
 _GOODBYE = "service restart: reconnect and continue with the next number"
 
 
@@ -143,12 +145,15 @@ class FixGatewayService:
         await self._run(connection, frames, messages)
 
     async def _run(self, connection: Connection, frames: FrameReader, messages: Sequence[FixMessage]) -> None:
-        sender = connection.session.sender
+        session = connection.session
+        sender = session.sender
         self._sessions[sender] = connection
         SESSIONS.inc()
         try:
             await self._feed.subscribe(connection.offer)
-            await connection.run(frames, messages[0], messages[1:])
+            _log.info("%s logs on: received %d, sent %d", sender, session.incoming_seq, session.outgoing_seq)
+            ended = await connection.run(frames, messages[0], messages[1:])
+            _log.info("%s ended: %s; received %d, sent %d", sender, ended, session.incoming_seq, session.outgoing_seq)
         finally:
             self._feed.unsubscribe(connection.offer)
             SESSIONS.dec()

@@ -16,6 +16,7 @@ from trading_engine.service.metrics import DATABASE_QUERIES
 # What asyncpg and the network raise when PostgreSQL is away, restarting or refuses.
 DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 _RETRY_S = 0.2
+_START_S = 2.0
 
 
 class DatabaseUnavailable(Exception):
@@ -30,6 +31,7 @@ class Database:
         self._connections_max = connections_max
         self._application = application
         self._pool: asyncpg.Pool | None = None
+        self._connected = asyncio.Event()
 
     async def start(self) -> None:
         """Connects, and tries again until it succeeds."""
@@ -46,13 +48,14 @@ class Database:
                 )
             except DATABASE_ERRORS:
                 await asyncio.sleep(_RETRY_S)
+        self._connected.set()
 
     async def stop(self) -> None:
         """Closes all connections."""
         if self._pool is not None:
             pool, self._pool = self._pool, None
             with contextlib.suppress(*DATABASE_ERRORS):
-                await asyncio.wait_for(pool.close(), 2)
+                await asyncio.wait_for(pool.close(), 0.5)
 
     async def unready_reason(self) -> str | None:
         """Why the database cannot be used, or None if it can."""
@@ -92,6 +95,9 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """A connection of the pool; errors of the database come out as `DatabaseUnavailable`."""
+        if self._pool is None:  # a request that comes while we start waits rather than fails
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._connected.wait(), _START_S)
         if self._pool is None:
             raise DatabaseUnavailable("not connected yet")
         try:

@@ -15,8 +15,12 @@ class DrainOrder(Struct, frozen=True, forbid_unknown_fields=True):
     spread_s: float = 2.0
 
 
-class DrainState(Struct, frozen=True):
-    """The answer to `/drain`. `remaining` counts what has not been moved yet, in the service's own unit."""
+class DrainState(Struct, frozen=True, omit_defaults=True):
+    """The answer to `/drain`: `serving`, `draining` or `drained`, and what is left to move, in the service's unit.
+
+    While a drain runs, `remaining` counts what was here when it began; else what is here now. `reason` says why a
+    drain stopped halfway; asking again continues it.
+    """
 
     state: str
     remaining: int
@@ -24,6 +28,7 @@ class DrainState(Struct, frozen=True):
     service: str
     slot: str
     instance: str
+    reason: str = ""
 
 
 class Service(Protocol):

@@ -6,12 +6,14 @@ Prometheus text. `/drain` moves away what lives here. Everything else goes to th
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import msgspec
 
+from trading_engine.journal.database import DatabaseUnavailable
 from trading_engine.service.handover import DrainOrder, DrainState, Service
 from trading_engine.service.metrics import BUILD, DRAINING, IN_FLIGHT, LATENCY, REQUESTS
 from trading_engine.settings import Settings
@@ -25,6 +27,7 @@ AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 _BODY_BYTES_MAX = 4096
+_log = logging.getLogger("trading_engine")
 
 
 class Operations:
@@ -35,6 +38,7 @@ class Operations:
         self._settings = settings
         self._app = app
         self._drain: asyncio.Task[None] | None = None
+        self._drain_failure = ""
         self._version = (b"x-service-version", service_version().encode())
         self.stopping = False
         self.in_flight = 0
@@ -62,12 +66,20 @@ class Operations:
     def drain_state(self) -> DrainState:
         """Where draining stands."""
         remaining = self._service.remaining()
-        if self._drain is not None and not self._drain.done():
+        if self._drain is not None and (not self._drain.done() or self._drain_failure):
             state = "draining"
         else:  # after a drain, what is here has come since
             state = "serving" if self._drain is None or remaining else "drained"
         settings = self._settings
-        return DrainState(state, remaining, self._service.unit, self._service.name, settings.slot, settings.instance)
+        return DrainState(
+            state,
+            remaining,
+            self._service.unit,
+            self._service.name,
+            settings.slot,
+            settings.instance,
+            reason=self._drain_failure,
+        )
 
     def start_drain(self, order: DrainOrder) -> asyncio.Task[None]:
         """Begins to drain, or returns the drain that is under way."""
@@ -77,8 +89,15 @@ class Operations:
 
     async def _run_drain(self, order: DrainOrder) -> None:
         DRAINING.set(1)
+        service = self._service
+        _log.info("%s drains to %s: %d %s", service.name, order.to or "anybody", service.remaining(), service.unit)
         try:
-            await self._service.drain(order)
+            await service.drain(order)
+            self._drain_failure = ""
+            _log.info("%s is drained", service.name)
+        except DatabaseUnavailable as error:
+            self._drain_failure = f"PostgreSQL: {error}; ask again"
+            _log.warning("%s could not be drained: %s", service.name, error)
         finally:
             DRAINING.set(0)
 

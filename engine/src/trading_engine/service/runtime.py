@@ -5,6 +5,7 @@ with 0. If that takes longer than it may, it ends anyway.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -16,10 +17,12 @@ import uvicorn
 from trading_engine.service.handover import DrainOrder, Service
 from trading_engine.service.operations import AsgiApp, Operations
 from trading_engine.settings import Settings
+from trading_engine.version import service_version
 
 _DRAIN_ON_STOP_S = 6.0
 _SPREAD_ON_STOP_S = 1.0
 _SETTLE_S = 0.2
+_log = logging.getLogger("trading_engine")
 
 
 class _Server(uvicorn.Server):
@@ -42,6 +45,9 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def run_service(service: Service, settings: Settings, *, host: str, port: int, app: AsgiApp | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code of the process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("asyncpg", "uvicorn", "websockets"):  # what matters of theirs is said in our own words
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         listening = _listen(host, port)
     except OSError as error:
@@ -85,10 +91,12 @@ async def _serve(service: Service, settings: Settings, listening: socket.socket,
         loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     await service.start()
+    _log.info("%s %s of %s answers on port %d", service.name, service_version(), settings.slot, _port(listening))
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     operations.stopping = True
+    _log.info("%s stops: %d %s to move", service.name, service.remaining(), service.unit)
     service.refuse_new()
     with suppress(TimeoutError):
         order = DrainOrder(spread_s=_SPREAD_ON_STOP_S)
@@ -99,6 +107,12 @@ async def _serve(service: Service, settings: Settings, listening: socket.socket,
     server.should_exit = True
     await serving
     await service.stop()
+    _log.info("%s stopped", service.name)
+
+
+def _port(listening: socket.socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
 
 
 async def _wait_idle(operations: Operations, timeout_s: float) -> None:

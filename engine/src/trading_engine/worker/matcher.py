@@ -6,6 +6,7 @@ leader's. A worker whose hash differs has diverged: it says so, is not ready, an
 
 import asyncio
 import contextlib
+import logging
 import time
 
 from trading_engine.core.replica import EncodedEvent, Replica
@@ -32,6 +33,7 @@ _RETRY_S = 0.2
 _STEP_BACK_S = 3.0
 _BATCH_MAX = 500
 _SNAPSHOT_COMMANDS = 2000
+_log = logging.getLogger("trading_engine")
 
 
 class Diverged(Exception):
@@ -53,7 +55,7 @@ class Matcher:
         self._step_back_until = 0.0
         self._snapshot_seq = 0
         self._agreed = 0
-        self._give_up: asyncio.Future[None] | None = None
+        self._give_up: asyncio.Future[bool] | None = None
         self._to_slot: str | None = None
         self.diverged: str | None = None
 
@@ -81,6 +83,7 @@ class Matcher:
                 self._lose_lead()
                 self._replica = None
                 self.diverged = str(verdict)
+                _log.error("diverged %s", verdict)
                 DIVERGED.set(1)
                 await asyncio.sleep(5)
 
@@ -94,8 +97,9 @@ class Matcher:
             if self._give_up is None:
                 self._give_up = asyncio.get_running_loop().create_future()
             self._listener.wake("commands")
-            await asyncio.shield(self._give_up)
-        elif to_slot is not None and to_slot != self._slot:
+            if await asyncio.shield(self._give_up):
+                return
+        if to_slot is not None and to_slot != self._slot:
             await pass_eligibility_on(self._database, self._slot, to_slot)
 
     async def _follow(self) -> None:
@@ -147,6 +151,7 @@ class Matcher:
         await self._shadow(replica)  # what the previous leader committed last; from here on nobody else commits
         self._renewed_at = time.monotonic()
         LEADER.set(1)
+        _log.info("leads in epoch %d from command %d", self._epoch, replica.applied_seq + 1)
         EPOCH.set(self._epoch or 0)
         try:
             while self._epoch is not None:
@@ -161,7 +166,7 @@ class Matcher:
         if time.monotonic() - self._renewed_at > RENEW_S:
             self._renewed_at = time.monotonic()
             if not await renew_lease(self._database, self._owner, epoch):
-                self._epoch = None
+                self._lose_lead()
                 return
         commands = await read_commands(self._database, replica.applied_seq, limit=_BATCH_MAX)
         LAG.set(len(commands))
@@ -176,8 +181,6 @@ class Matcher:
             events.extend(replica.apply(logged))
         if not await commit_batch(self._database, self._owner, epoch, previous_seq, replica, events):
             # Fenced: the replica is ahead of the log, so it has to be rebuilt.
-            self._replica = None
-            self._epoch = None
             raise DatabaseUnavailable("fenced by a newer epoch")
         BATCH.observe(time.perf_counter() - started)
         committed_at_us = time.time() * 1e6
@@ -192,16 +195,24 @@ class Matcher:
     async def _step_down(self, replica: Replica, epoch: int) -> None:
         """Seals at what is applied and lets go. The rest of the log waits for the next leader."""
         self._step_back_until = time.monotonic() + _STEP_BACK_S
-        await give_up_lease(self._database, self._owner, epoch, replica.applied_seq, self._to_slot)
+        given_up = await give_up_lease(self._database, self._owner, epoch, replica.applied_seq, self._to_slot)
+        if given_up:
+            if self._give_up is not None:
+                self._give_up.set_result(True)
+            _log.info(
+                "sealed at command %d and gave epoch %d to %s", replica.applied_seq, epoch, self._to_slot or "a sibling"
+            )
         self._epoch = None
 
     def _lose_lead(self) -> None:
+        if self._epoch is not None:
+            _log.warning("lost the lead of epoch %d", self._epoch)
         self._epoch = None
         LEADER.set(0)
         LAG.set(0)
         give_up, self._give_up = self._give_up, None
         if give_up is not None and not give_up.done():
-            give_up.set_result(None)
+            give_up.set_result(False)
 
 
 async def stop_matcher(task: asyncio.Task[None]) -> None:
