@@ -69,7 +69,7 @@ class Environment:
             self.folder,
             self.supervisor,
             self.router,
-            Surroundings(self.name, self.backing_services, self._secret, search_path()),
+            Surroundings(self.name, self.backing_services, self.secret, search_path()),
             release_folder=self._state.release,
             port=self.ports.port,
             forget_ports=self.ports.forget,
@@ -241,7 +241,7 @@ class Environment:
             write_whole(path, msgspec.json.encode(made), durable=True)
         return msgspec.json.decode(path.read_bytes(), type=Credentials)
 
-    def _secret(self, name: str) -> str | None:
+    def secret(self, name: str) -> str | None:
         """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
         if name in os.environ:
             return os.environ[name]

@@ -47,13 +47,14 @@ SERVICES: dict[str, tuple[str, TemporaryService]] = {
 """What a job can ask for in `services`: the variable it finds the address in, and what starts it."""
 
 
-def secret_values(job: Job) -> dict[str, str]:
-    """Take a job's secrets from the caller's environment; raises `AdapterError` naming those that are not set."""
-    missing = [name for name in job.secrets if not os.environ.get(name)]
+def secret_values(job: Job, secret: Callable[[str], str | None]) -> dict[str, str]:
+    """Take a job's secrets from where they are kept; raises `AdapterError` naming those that are not there."""
+    found = {name: secret(name) or "" for name in job.secrets}
+    missing = [name for name, value in found.items() if not value]
     if missing:
         message = f"secret {', '.join(missing)} is not set in the environment of openbell"
         raise AdapterError("openbell", "secrets", message, effect="not_applied")
-    return {name: os.environ[name] for name in job.secrets}
+    return found
 
 
 def read_reports(job: Job, out: Path, masker: shell.Masker) -> Reports:
@@ -105,6 +106,7 @@ class LocalJobRunner:
         env: Mapping[str, str] | None = None,
         on_line: Callable[[JobNode, str], None] | None = None,
         keep: Callable[[JobNode, JobResult, Path], None] | None = None,
+        secret: Callable[[str], str | None] = os.environ.get,
     ) -> None:
         self.workplace = workplace
         self.store = store
@@ -114,11 +116,12 @@ class LocalJobRunner:
         self.env = dict(env or {})
         self.on_line = on_line
         self.keep = keep
+        self.secret = secret
 
     async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         """Run one attempt of a job in a copy of its inputs and judge it."""
         began_s = time.monotonic()
-        secrets = secret_values(node.job)
+        secrets = secret_values(node.job, self.secret)
         log, out = self.workplace.log(node), self.workplace.out(node)
         log.parent.mkdir(parents=True, exist_ok=True)
         if attempt == 1:

@@ -340,7 +340,7 @@ async def _run_checks(journal: Journal, place: OpenProject, environment: LocalEn
     for job in place.project.environments[name].after:
         if job in done or place.project.jobs[job].stage == "smoke":
             continue
-        result = await run_check(place, environment, job)
+        result = await run_check(place, environment, job, digest)
         check = Check(digest, name, job, result.outcome == "success", result.reason)
         await journal.append(f"{CHECKS}/{digest}", "check", msgspec.json.encode(check), at_s=time.time())
         if not check.passed:
