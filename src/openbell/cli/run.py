@@ -166,8 +166,9 @@ async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deplo
     """Deploy to each environment in turn; one that did not end well keeps the next from starting."""
     deployments: list[Deployment] = []
     for name in prepared.plan.environments:
-        if any(done.outcome != "promoted" for done in deployments):
-            deployments.append(Deployment(name, "skipped", f"{deployments[0].environment} comes first"))
+        stopped = [done.environment for done in deployments if done.outcome != "promoted"]
+        if stopped:
+            deployments.append(Deployment(name, "skipped", f"{stopped[0]} comes first"))
         else:
             try:
                 deployments.append(await deploy(prepared.place, name, built))
@@ -177,7 +178,10 @@ async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deplo
 
 
 async def _deploy_from_run(place: OpenProject, environment: str, built: releases.ReleaseBuilt) -> Deployment:
-    raise AdapterError("openbell", "deploy", f"nothing can deploy {built.version} to {environment} of {place.root} yet")
+    """Deploy as `openbell deploy` does; imported only when there is something to deploy."""
+    from openbell.cli.deploy import deploy_from_run
+
+    return await deploy_from_run(place, environment, built)
 
 
 def log(

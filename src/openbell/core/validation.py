@@ -189,12 +189,7 @@ def _check_environments(project: Project) -> Iterator[Problem]:
             yield Problem((*at, "replicas"), f"{environment.replicas}: replicas are 1 to 1000.")
         yield from _check_environment_jobs(at, environment, project)
         yield from _check_approval(at, environment, project)
-        for other in environment.requires_passed:
-            if other not in project.environments or other == name:
-                yield Problem(
-                    (*at, "requires_passed"),
-                    f'"{other}" is no other environment.{suggest(other, project.environments)}',
-                )
+        yield from _check_required(at, environment, project)
         yield from _check_rollout(at, environment)
 
 
@@ -211,6 +206,17 @@ def _check_environment_jobs(at: tuple[str, ...], environment: Environment, proje
                 (*at, key),
                 f'"{name}" has stage "{job.stage}"; a job for a running environment has stage "smoke" or "load".',
             )
+
+
+def _check_required(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:
+    """What must have passed elsewhere must run elsewhere: a job that another environment has in `after`."""
+    elsewhere = {
+        job: True for other in project.environments.values() if other is not environment for job in other.after
+    }
+    for job in environment.requires_passed:
+        if job not in elsewhere:
+            message = f'requires "{job}", which no other environment runs (after = [...]).{suggest(job, elsewhere)}'
+            yield Problem((*at, "requires_passed"), message)
 
 
 def _check_approval(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:

@@ -1,42 +1,93 @@
-"""Jobs that need a running environment: smoke tests of a slot before it has traffic, load tests after a rollout."""
+"""Jobs of the stages smoke and load: run against an environment that serves, in the tree of the release's commit.
 
-from openbell.core.pipeline import JobResult
-from openbell.core.project import Environment, Project
-from openbell.hosts.local import SmokeRunner
+They are never cached: what they look at is not in the tree. The addresses of the services reach them as placeholders of
+their command and as variables (`{api_url}` is `OPENBELL_API_URL`), the release's own programs lead their PATH.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from openbell.adapters import git
+from openbell.adapters.store import Store
+from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.project import Project
+from openbell.core.schedule import plan_run
+from openbell.hosts.pipeline import drive
 from openbell.ports import AdapterError
-from openbell.wiring.deployed_jobs import run_environment_job
-from openbell.wiring.environment import Environment as LocalEnvironment
-from openbell.wiring.project import OpenProject
+from openbell.wiring.jobs import LocalJobRunner
+from openbell.wiring.state import StateFolder
+from openbell.wiring.surroundings import Inputs, Workplace, search_path, select_files
 
 
-def smoke_job(project: Project, environment: Environment) -> str | None:
-    """Name the job that tests a candidate before it gets work: `smoke`, or the one of stage smoke in `after`."""
-    if environment.smoke:
-        return environment.smoke
-    return next((job for job in environment.after if project.jobs[job].stage == "smoke"), None)
+class Source(msgspec.Struct, frozen=True):
+    """Where a job of an environment comes from: the project's folder, its state, the release's commit and folder."""
+
+    root: Path
+    state: StateFolder
+    commit: str
+    release: Path
 
 
-def smoke_runner(place: OpenProject, environment: LocalEnvironment) -> SmokeRunner:
-    """Return what the host calls to smoke-test a slot."""
+class _Silent:
+    """Nobody watches; the caller gets the result."""
 
-    async def run(job: str, slot: str) -> str:
-        digest = environment.placements()[slot].digest
-        folder = environment.folder / "jobs" / slot
-        result = await run_environment_job(
-            place, job, environment.addresses(slot), digest=digest, folder=folder, secret=environment.secret
+    def job_started(self, node: JobNode, attempt: int) -> None:
+        """An attempt at a job begins."""
+
+    def job_ended(self, result: JobResult) -> None:
+        """A job has its outcome."""
+
+
+async def run_environment_job(
+    project: Project,
+    job_name: str,
+    placeholders: Mapping[str, str],
+    *,
+    source: Source,
+    folder: Path,
+    secret: Callable[[str], str | None] = os.environ.get,
+    stop: asyncio.Event | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> JobResult:
+    """Run one smoke or load job with its time limit and retries; its log is `folder/logs/JOB.log`.
+
+    The job is `project`'s, its tree and its programs are the release's; `secret` says where secrets are kept. When `stop` is set the job is ended, with outcome
+    "skipped". The result says what failed; only a defect raises.
+    """
+    node = JobNode(job_name, job_name, project.jobs[job_name])
+    tree = folder / "tree"
+    try:
+        files = await asyncio.to_thread(_lay_out, source, node, tree)
+        runner = LocalJobRunner(
+            Workplace(
+                folder.name, folder, tree, source.state.root / "cache", search_path(source.release / "runtime" / "bin")
+            ),
+            Store(source.state.store),
+            {node.id: Inputs("", files)},
+            values={**placeholders, "release": str(source.release)},
+            env={_variable(name): value for name, value in placeholders.items()},
+            secret=secret,
+            on_line=(lambda _, line: on_line(line)) if on_line else None,
         )
-        if result.outcome != "success":
-            lines = "\n".join(result.last_lines[-5:])
-            message = f"{job} {result.outcome} against {slot}: {result.reason}\n{lines}".rstrip()
-            raise AdapterError("smoke", job, message, effect="not_applied")
-        return f"{job} passed against {slot}"
+        end = await drive(plan_run((node,), 1), {}, runner, _Silent(), cancel=stop or asyncio.Event())
+    except AdapterError as error:
+        return JobResult(node.id, node.name, node.stage, "failure", error.message)
+    finally:
+        for left in (tree, folder / "work"):
+            await asyncio.to_thread(shutil.rmtree, left, ignore_errors=True)
+    return end.results[0]
 
-    return run
+
+def _lay_out(source: Source, node: JobNode, tree: Path) -> tuple[str, ...]:
+    seen = git.snapshot(source.root, commit=source.commit)
+    git.check_out(source.root, source.commit, tree)
+    return tuple(select_files(list(seen.files), node.job.inputs))
 
 
-async def run_check(place: OpenProject, environment: LocalEnvironment, job: str, digest: str) -> JobResult:
-    """Run a job against the addresses that customers use."""
-    folder = environment.folder / "jobs" / "serving"
-    return await run_environment_job(
-        place, job, environment.addresses(), digest=digest, folder=folder, secret=environment.secret
-    )
+def _variable(placeholder: str) -> str:
+    return "OPENBELL_" + placeholder.upper().replace("-", "_")
