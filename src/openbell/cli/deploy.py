@@ -2,9 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -18,8 +19,10 @@ from openbell.core.rollout import Rollout, decide
 from openbell.hosts.local import load
 from openbell.ports import AdapterError, Journal
 from openbell.wiring import rollouts
+from openbell.wiring.pipeline import Deployment
 from openbell.wiring.project import OpenProject, open_project
-from openbell.wiring.rollouts import RefusedError
+from openbell.wiring.releases import ReleaseBuilt
+from openbell.wiring.rollouts import AlreadyThereError, RefusedError
 
 Json = Annotated[bool, Parameter(negative="")]
 Policy = list[str] | None
@@ -103,7 +106,14 @@ def rollback(
 
 
 def approve(
-    rollout: str, /, *, by: str | None = None, reason: str = "", resume: bool = False, policy: Policy = None
+    rollout: str,
+    /,
+    *,
+    by: str | None = None,
+    reason: str = "",
+    resume: bool = False,
+    policy: Policy = None,
+    json: Json = False,
 ) -> int:
     """Approve exactly the release that a rollout brings; its author's approval does not count.
 
@@ -119,6 +129,8 @@ def approve(
         Go on with the rollout here, if no other openbell drives it.
     policy
         A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
     """
 
     async def work(place: OpenProject, journal: Journal) -> int:
@@ -126,8 +138,10 @@ def approve(
         state = await rollouts.ask_approval(journal, rollout, who, reason)
         say(f"{state.plan.candidate.version} for {state.plan.environment} approved by {who}.")
         if resume:
-            return await _drive(place, journal, rollout, None, wait=False, json=False)
+            return await _drive(place, journal, rollout, None, wait=False, json=json)
         say("If no openbell drives the rollout any more: openbell resume")
+        if json:
+            print_json(rollouts.document(state))
         return DONE
 
     return _run(work, policy)
@@ -175,7 +189,7 @@ def resume(*, environment: str | None = None, policy: Policy = None, json: Json 
         left = await rollouts.unfinished(journal, environment)
         if not left:
             say("Nothing was left unfinished.")
-        ends = [await _finish(place, journal, state.plan.id, None, wait=False, quiet=json) for state in left]
+        ends = [await _finish(place, journal, state.plan.id, None, wait=False) for state in left]
         if json:
             print_json([rollouts.document(end) for end in ends])
         return max((_exit_code(end) for end in ends), default=DONE)
@@ -199,8 +213,7 @@ def watch(rollout: str | None = None, /, *, policy: Policy = None, json: Json = 
     async def work(place: OpenProject, journal: Journal) -> int:
         del place
         chosen = await _chosen(journal, rollout)
-        state = await _follow(journal, chosen, quiet=json)
-        return _report(state, json=json)
+        return await _report(journal, await _follow(journal, chosen), json=json)
 
     return _run(work, policy)
 
@@ -269,6 +282,8 @@ def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], polic
         return asyncio.run(opened())
     except ConfigurationError as error:
         return complain(str(error), code=USAGE)
+    except AlreadyThereError as error:
+        return complain(str(error), code=DONE)
     except RefusedError as error:
         return complain(str(error), code=FAILED)
     except AdapterError as error:
@@ -281,9 +296,7 @@ def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], polic
 async def _begin(
     place: OpenProject, journal: Journal, plan: Plan, *, by: str | None, wait: bool | None, json: bool
 ) -> int:
-    from time import time
-
-    begun = Begun(at_s=time(), plan=plan, by=rollouts.person(place.root, by))
+    begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, by))
     patient = sys.stdin.isatty() if wait is None else wait
     return await _drive(place, journal, plan.id, begun, wait=patient, json=json)
 
@@ -291,17 +304,37 @@ async def _begin(
 async def _drive(
     place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool, json: bool
 ) -> int:
-    return _report(await _finish(place, journal, rollout, begun, wait=wait, quiet=json), json=json, ended=True)
+    state = await _finish(place, journal, rollout, begun, wait=wait)
+    return await _report(journal, state, json=json)
 
 
-async def _finish(
-    place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool, quiet: bool
-) -> Rollout:
-    with RolloutProgress(quiet=quiet) as shown:
+async def _finish(place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool) -> Rollout:
+    """Drive a rollout with its progress on standard error, and say how it ended."""
+    with RolloutProgress() as shown:
         state = await rollouts.drive(journal, place, rollout, begun, observer=shown.observe, stop_when_waiting=not wait)
     for line in ending(state):
         say(line)
+    for failed in await rollouts.failed_checks(journal, state):
+        say(f"  {failed}; {state.plan.candidate.version} may not go further")
     return state
+
+
+async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBuilt) -> Deployment:
+    """Deploy what a run has built; an environment that runs it already is left alone."""
+    async with SqliteJournal(place.state.journal) as journal:
+        try:
+            plan = await rollouts.make_plan(journal, place, environment, built)
+        except RefusedError as error:
+            outcome: Literal["promoted", "failed"] = "promoted" if isinstance(error, AlreadyThereError) else "failed"
+            return Deployment(environment, outcome, str(error))
+        begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
+        state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
+        found = rollouts.document(state, await rollouts.failed_checks(journal, state))
+    if found.failed_checks:
+        return Deployment(environment, "failed", "; ".join(found.failed_checks), found.id)
+    if found.outcome == "running":
+        return Deployment(environment, "failed", "interrupted; go on with: openbell resume", found.id)
+    return Deployment(environment, found.outcome, found.reason, found.id)
 
 
 async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str | None, reason: str, json: bool) -> int:
@@ -312,13 +345,14 @@ async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str 
     except AdapterError as error:
         if error.operation != "lease":
             raise
-    return _report(await _follow(journal, rollout, quiet=json), json=json)
+    return await _report(journal, await _follow(journal, rollout), json=json)
 
 
-async def _follow(journal: Journal, rollout: str, *, quiet: bool) -> Rollout:
+async def _follow(journal: Journal, rollout: str) -> Rollout:
+    """Show a rollout from its journal until it ends or waits."""
     state: Rollout | None = None
     seen = 0
-    with RolloutProgress(quiet=quiet) as shown:
+    with RolloutProgress() as shown:
         while state is None or not (state.direction == "ended" or (state.waiting_for and not state.outstanding)):
             _, events = await load(journal, rollout)
             for event in events[seen:]:
@@ -327,6 +361,8 @@ async def _follow(journal: Journal, rollout: str, *, quiet: bool) -> Rollout:
                 shown.observe(before, event, state)
             seen = len(events)
             await asyncio.sleep(WATCH_POLL_S)
+    for line in ending(state):
+        say(line)
     return state
 
 
@@ -340,13 +376,11 @@ async def _chosen(journal: Journal, rollout: str | None) -> str:
     return ids[-1]
 
 
-def _report(state: Rollout, *, json: bool, ended: bool = False) -> int:
+async def _report(journal: Journal, state: Rollout, *, json: bool) -> int:
+    failed = await rollouts.failed_checks(journal, state)
     if json:
-        print_json(rollouts.document(state))
-    elif not ended:
-        for line in ending(state):
-            say(line)
-    return _exit_code(state)
+        print_json(rollouts.document(state, failed))
+    return FAILED if failed else _exit_code(state)
 
 
 def _exit_code(state: Rollout) -> int:

@@ -21,9 +21,9 @@ TREND_TICKS = 12
 class RolloutProgress:
     """Shows a rollout as it goes on; `observe` is a host's observer. Use as a context manager."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self) -> None:
         self._live: Live | None = None
-        self._lively = is_lively(sys.stderr) and not quiet
+        self._lively = is_lively(sys.stderr)
         self._ticks: list[Tick] = []
 
     def __enter__(self) -> "RolloutProgress":

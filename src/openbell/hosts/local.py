@@ -118,6 +118,7 @@ class LocalHost:
             self._start(lease, rollout_id)
             now_s = self._world.clock.now_s()
             await self._handle(begun or Resumed(at_s=now_s, by=self._owner), rollout_id)
+            await self._read_requests(rollout_id)
             return await self._loop(rollout_id, stop_when_waiting=stop_when_waiting)
         finally:
             await self._stop()
@@ -128,7 +129,7 @@ class LocalHost:
         while True:
             state = self._state
             if state is not None:
-                busy = bool(state.outstanding)
+                busy = bool(state.outstanding) or not self._queue.empty()
                 if state.direction == "ended" and not busy:
                     return state
                 if stop_when_waiting and state.waiting_for and not busy:
@@ -188,12 +189,14 @@ class LocalHost:
 
     async def _listen(self, rollout_id: str) -> None:
         while True:
-            records = await self._journal.read(requests_of(rollout_id), after=self._requests_seen)
-            for record in records:
-                self._requests_seen = record.sequence
-                asked = _REQUESTS.decode(record.payload)
-                self._queue.put_nowait(msgspec.structs.replace(asked, at_s=self._world.clock.now_s()))
             await self._world.clock.sleep(REQUEST_POLL_S)
+            await self._read_requests(rollout_id)
+
+    async def _read_requests(self, rollout_id: str) -> None:
+        for record in await self._journal.read(requests_of(rollout_id), after=self._requests_seen):
+            self._requests_seen = record.sequence
+            asked = _REQUESTS.decode(record.payload)
+            self._queue.put_nowait(msgspec.structs.replace(asked, at_s=self._world.clock.now_s()))
 
     async def _tick(self) -> None:
         """Sample both sides at the rollout's pace; while only a person is waited for, seldom."""

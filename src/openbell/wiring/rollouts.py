@@ -32,6 +32,10 @@ class RefusedError(Exception):
     """What was asked for cannot be done now; the message says why and what to do instead."""
 
 
+class AlreadyThereError(RefusedError):
+    """What was asked for is so already."""
+
+
 class Notice(msgspec.Struct, frozen=True):
     """What people were told, as the journal keeps it."""
 
@@ -66,6 +70,7 @@ class RolloutDocument(msgspec.Struct, frozen=True):
     detected_s: float | None
     requests: int
     errors: int
+    failed_checks: tuple[str, ...] = ()
 
 
 class JournalNotifier:
@@ -82,8 +87,8 @@ class JournalNotifier:
         )
 
 
-def document(state: Rollout) -> RolloutDocument:
-    """Write down where a rollout stands."""
+def document(state: Rollout, failed_checks: tuple[str, ...] = ()) -> RolloutDocument:
+    """Write down where a rollout stands; `failed_checks` are the jobs after it that did not pass, with reasons."""
     outcome = state.outcome or ("waiting" if state.waiting_for else "running")
     ended_at_s = state.ended_at_s or time.time()
     return RolloutDocument(
@@ -99,6 +104,7 @@ def document(state: Rollout) -> RolloutDocument:
         detected_s=None if state.detected_s is None else round(state.detected_s, 3),
         requests=state.candidate_requests,
         errors=state.candidate_errors,
+        failed_checks=failed_checks,
     )
 
 
@@ -178,11 +184,13 @@ async def make_plan(journal: Journal, place: OpenProject, name: str, built: Rele
     """Plan a rollout of a release into an environment, from what serves there now."""
     environment = _environment(place.project, name)
     await _require_free(journal, name)
-    await _require_checks(journal, name, environment, built)
+    await _require_passed(journal, place, name, built)
     before = await latest(journal, name)
     stable = stable_after(before) if before else None
     if stable is not None:
         stable = msgspec.structs.replace(stable, replicas=environment.replicas)
+        if stable.digest == built.digest:
+            raise AlreadyThereError(f"{name} runs {built.version} already")
     slot = "green" if stable is not None and stable.slot == "blue" else "blue"
     candidate = Side(slot, built.digest, built.version, environment.replicas)
     release = place.project.release
@@ -215,7 +223,7 @@ async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: 
     if old is None:
         raise RefusedError(f"the release before {stable.version} in {name} is not known; name one with --to RELEASE")
     if old.digest == stable.digest:
-        raise RefusedError(f"{name} runs {old.version} already")
+        raise AlreadyThereError(f"{name} runs {old.version} already")
     steps = compile_return(environment)
     placed = before.plan.stable.digest if before.outcome == "promoted" and before.plan.stable else None
     if placed != old.digest:
@@ -278,20 +286,32 @@ async def _require_free(journal: Journal, name: str) -> None:
         )
 
 
-async def _require_checks(journal: Journal, name: str, environment: Environment, built: ReleaseBuilt) -> None:
-    for job in environment.requires_passed:
-        said = [check for check in await checks_of(journal, built.digest) if check.job == job]
-        if not said:
+async def _require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
+    environment = place.project.environments[name]
+    for other in environment.requires_passed:
+        passed = [
+            state
+            for rollout_id in await rollout_ids(journal, other)
+            if (state := await state_of(journal, rollout_id)).plan.candidate.digest == built.digest
+        ]
+        if not any(state.outcome == "promoted" for state in passed):
             raise RefusedError(
-                f"{name} requires {job} to have passed for {built.version}, and it has not run; "
-                "deploy the release to the environment that runs it first"
+                f"{name} requires {built.version} to have passed {other}, and it was not promoted there; "
+                f"first: openbell deploy {other} {built.version}"
             )
-        if not said[-1].passed:
-            last = said[-1]
-            raise RefusedError(
-                f"{name} requires {job} to have passed for {built.version}; "
-                f"in {last.environment} it failed: {last.reason}"
-            )
+        said = {check.job: check for check in await checks_of(journal, built.digest) if check.environment == other}
+        for job in place.project.environments[other].after:
+            check = said.get(job)
+            if place.project.jobs[job].stage != "smoke" and (check is None or not check.passed):
+                why = f"it failed: {check.reason}" if check else "it has not run"
+                raise RefusedError(f"{name} requires {job} in {other} to have passed for {built.version}; {why}")
+
+
+async def failed_checks(journal: Journal, state: Rollout) -> tuple[str, ...]:
+    """Name the jobs that failed after a rollout, with their reasons; the newest word of each job counts."""
+    mine = [c for c in await checks_of(journal, state.plan.candidate.digest) if c.environment == state.plan.environment]
+    newest = {check.job: check for check in mine}
+    return tuple(f"{check.job}: {check.reason}" for check in newest.values() if not check.passed)
 
 
 async def checks_of(journal: Journal, digest: str) -> list[Check]:
@@ -301,7 +321,7 @@ async def checks_of(journal: Journal, digest: str) -> list[Check]:
 
 
 def world_of(journal: Journal, place: OpenProject, environment: LocalEnvironment) -> World:
-    """Bring the adapters of an environment together for a host."""
+    """Bring the adapters of an environment together for a rollout's host."""
     return World(
         platform=environment.platform,
         router=environment.router,
@@ -322,8 +342,8 @@ async def drive(
     stop_when_waiting: bool = False,
 ) -> Rollout:
     """Drive a rollout on this machine, new or left by another openbell, then run what comes after it."""
-    name = begun.plan.environment if begun else (await begun_of(journal, rollout_id)).plan.environment
-    environment = LocalEnvironment(place.project, name, place.state)
+    plan = (begun or await begun_of(journal, rollout_id)).plan
+    environment = LocalEnvironment(place.project, plan.environment, place.state)
     await environment.up()
     world = world_of(journal, place, environment)
     host = LocalHost(journal, world, owner=process_owner(), observer=observer)
