@@ -56,8 +56,8 @@ async def run_environment_job(
 ) -> JobResult:
     """Run one smoke or load job with its time limit and retries; its log is `folder/logs/JOB.log`.
 
-    The job is `project`'s, its tree and its programs are the release's; `secret` says where secrets are kept. When `stop` is set the job is ended, with outcome
-    "skipped". The result says what failed; only a defect raises.
+    The job is `project`'s, its tree and its programs are the release's; `secret` says where secrets are kept. When
+    `stop` is set the job is ended, with outcome "skipped". The result says what failed; only a defect raises.
     """
     node = JobNode(job_name, job_name, project.jobs[job_name])
     tree = folder / "tree"
