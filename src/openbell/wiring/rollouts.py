@@ -19,8 +19,8 @@ from openbell.core.rollout import Rollout, approval_refusal, stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
 from openbell.hosts.local import LocalHost, Observer, World, load, request, stream_of
 from openbell.ports import Journal
+from openbell.wiring.deployment_jobs import run_check, smoke_job, smoke_runner
 from openbell.wiring.environment import Environment as LocalEnvironment
-from openbell.wiring.environment_jobs import run_check, smoke_job, smoke_runner
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
 
@@ -320,14 +320,14 @@ async def checks_of(journal: Journal, digest: str) -> list[Check]:
     return [msgspec.json.decode(record.payload, type=Check) for record in records]
 
 
-def world_of(journal: Journal, place: OpenProject, environment: LocalEnvironment) -> World:
+def world_of(journal: Journal, place: OpenProject, environment: LocalEnvironment, plan: Plan) -> World:
     """Bring the adapters of an environment together for a rollout's host."""
     return World(
         platform=environment.platform,
         router=environment.router,
         metrics=environment.metrics,
         notifier=JournalNotifier(journal),
-        smoke=smoke_runner(place, environment),
+        smoke=smoke_runner(place, environment, plan.id, plan.candidate.digest),
         clock=SystemClock(),
     )
 
@@ -345,7 +345,7 @@ async def drive(
     plan = (begun or await begun_of(journal, rollout_id)).plan
     environment = LocalEnvironment(place.project, plan.environment, place.state)
     await environment.up()
-    world = world_of(journal, place, environment)
+    world = world_of(journal, place, environment, plan)
     host = LocalHost(journal, world, owner=process_owner(), observer=observer)
     state = await host.drive(rollout_id, begun, stop_when_waiting=stop_when_waiting)
     if state.outcome == "promoted" and state.plan.strategy != "return":
@@ -360,7 +360,7 @@ async def _run_checks(journal: Journal, place: OpenProject, environment: LocalEn
     for job in place.project.environments[name].after:
         if job in done or place.project.jobs[job].stage == "smoke":
             continue
-        result = await run_check(place, environment, job, digest)
+        result = await run_check(place, environment, job, rollout=state.plan.id, digest=digest)
         check = Check(digest, name, job, result.outcome == "success", result.reason)
         await journal.append(f"{CHECKS}/{digest}", "check", msgspec.json.encode(check), at_s=time.time())
         if not check.passed:
