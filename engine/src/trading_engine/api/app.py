@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from litestar import Litestar, Request, Response, delete, get, post
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException, NotFoundException
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from trading_engine.api.sequencer import Sequencer
@@ -86,8 +86,12 @@ async def provide_services(state: State) -> Services:
     return services
 
 
+Account = NamedDependency[str]
+Needs = NamedDependency[Services]
+
+
 @post("/orders", status_code=201)
-async def submit_order(data: NewOrder, account: str, services: Services) -> Response[OrderView | Problem]:
+async def submit_order(data: JSONBody[NewOrder], account: Account, services: Needs) -> Response[OrderView | Problem]:
     """Commits a new order to the log: 201, or 200 with the stored outcome if this id was committed before."""
     command = SubmitOrder(
         account=account,
@@ -118,7 +122,7 @@ async def submit_order(data: NewOrder, account: str, services: Services) -> Resp
 
 
 @delete("/orders/{client_order_id:str}", status_code=202)
-async def cancel_order(client_order_id: str, account: str, services: Services) -> Response[CancelView]:
+async def cancel_order(client_order_id: FromPath[str], account: Account, services: Needs) -> Response[CancelView]:
     """Commits a cancel of the order to the log: 202, or 200 if it was asked for before."""
     order = await _existing_order(services, account, client_order_id)
     # Clients cannot choose an id with a slash, so this one is never in the way of an order's.
@@ -129,21 +133,23 @@ async def cancel_order(client_order_id: str, account: str, services: Services) -
 
 
 @get("/orders/{client_order_id:str}")
-async def get_order(client_order_id: str, account: str, services: Services) -> OrderView:
+async def get_order(client_order_id: FromPath[str], account: Account, services: Needs) -> OrderView:
     """One order of the account."""
     return await _existing_order(services, account, client_order_id)
 
 
 @get("/orders")
 async def get_orders(
-    account: str, services: Services, limit: Annotated[int, Parameter(ge=1, le=1000)] = 100
+    account: Account,
+    services: Needs,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
 ) -> list[OrderView]:
     """The newest orders of the account."""
     return await list_orders(services.database, account, limit=limit)
 
 
 @get("/book/{instrument:str}")
-async def get_book(instrument: str, account: str, services: Services) -> BookView:
+async def get_book(instrument: FromPath[str], account: Account, services: Needs) -> BookView:
     """The book of an instrument."""
     if instrument not in INSTRUMENTS:
         raise NotFoundException(f"no instrument {instrument}; there are {', '.join(INSTRUMENTS)}")
@@ -151,7 +157,7 @@ async def get_book(instrument: str, account: str, services: Services) -> BookVie
 
 
 @get("/positions")
-async def get_positions(account: str, services: Services) -> list[PositionView]:
+async def get_positions(account: Account, services: Needs) -> list[PositionView]:
     """What the account holds."""
     return await list_positions(services.database, account)
 

@@ -22,7 +22,7 @@ from trading_engine.journal.hint import Hints
 from trading_engine.journal.listener import Listener
 from trading_engine.service.handover import DrainOrder
 from trading_engine.service.metrics import SESSIONS
-from trading_engine.service.runtime import run_service
+from trading_engine.service.runtime import listen, run_service
 from trading_engine.settings import Settings
 
 TARGET = "TRADING-ENGINE"
@@ -197,10 +197,8 @@ async def _first_messages(reader: asyncio.StreamReader, frames: FrameReader) -> 
 
 def run(settings: Settings, *, host: str, port: int, http_port: int) -> int:
     """Runs the fix-gateway service; returns the exit code."""
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
+        listening = listen(host, port)
     except OSError as error:
         print(f"fix-gateway: cannot listen on {host}:{port}: {error.strerror}. Choose another port.", file=sys.stderr)
         return 1

@@ -49,18 +49,19 @@ def run_service(service: Service, settings: Settings, *, host: str, port: int, a
     for library in ("asyncpg", "uvicorn", "websockets"):  # what matters of theirs is said in our own words
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
-        listening = _listen(host, port)
+        listening = listen(host, port)
     except OSError as error:
         print(
             f"{service.name}: cannot listen on {host}:{port}: {error.strerror}. Choose another port.", file=sys.stderr
         )
         return 1
     with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-        runner.run(_serve(service, settings, listening, app))
+        runner.run(_serve_until_signal(service, settings, listening, app))
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 takes a free one."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind((host, port))
@@ -68,7 +69,20 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _serve(service: Service, settings: Settings, listening: socket.socket, app: AsgiApp | None) -> None:
+async def _serve_until_signal(
+    service: Service, settings: Settings, listening: socket.socket, app: AsgiApp | None
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(service, settings, listening, app=app, stop=stop)
+
+
+async def serve(
+    service: Service, settings: Settings, listening: socket.socket, *, app: AsgiApp | None, stop: asyncio.Event
+) -> None:
+    """Serves until `stop` is set, then moves away what lives here and ends."""
     operations = Operations(service, settings, app)
     server = _Server(
         uvicorn.Config(
@@ -85,10 +99,6 @@ async def _serve(service: Service, settings: Settings, listening: socket.socket,
             timeout_graceful_shutdown=2,
         )
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
     await service.start()
     _log.info("%s %s of %s answers on port %d", service.name, service_version(), settings.slot, _port(listening))
