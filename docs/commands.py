@@ -64,16 +64,19 @@ def _usage(argument: Argument) -> str:
 
 
 def _row(argument: Argument) -> str:
-    names = [name for name in argument.names if not name.startswith(("--no-", "--empty-"))]
-    names = [names[0].upper().lstrip("-")] if argument.index is not None else names
-    choices = argument.get_choices()
-    value = f" {'|'.join(choices)}" if choices and argument.index is None else _placeholder(argument)
     help_text = (argument.parameter.help or "").strip().rstrip(".")
-    return f"- `{', '.join(names)}{value}`" + (f": {help_text}" if help_text else "")
+    default = " (the default)" if argument.field_info.default is True else ""
+    return f"- `{_names(argument)}`" + (f": {help_text}{default}" if help_text else "")
+
+
+def _names(argument: Argument) -> str:
+    if argument.index is not None:
+        return argument.names[0].upper().lstrip("-")
+    given = [name for name in argument.names if not name.startswith(("--no-", "--empty-"))]
+    choices = argument.get_choices()
+    refused = [name for name in argument.names if name.startswith("--no-") and argument.field_info.default is not False]
+    return ", ".join(given + refused) + (f" {'|'.join(choices)}" if choices else _placeholder(argument))
 
 
 def _placeholder(argument: Argument) -> str:
-    takes_value = argument.token_count()[0] > 0
-    if argument.index is not None or not takes_value:
-        return ""
-    return f" {argument.names[0].lstrip('-').upper()}"
+    return f" {argument.names[0].lstrip('-').upper()}" if argument.token_count()[0] else ""

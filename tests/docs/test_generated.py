@@ -6,7 +6,9 @@ import tomllib
 import msgspec
 import pytest
 
-from docs import generate
+from docs import generate, schemas
+from openbell.cli.main import COMMANDS
+from openbell.cli.parser import build_app
 from openbell.core.project import Project
 
 REMEDY = "run `make docs` and commit what it writes"
@@ -37,3 +39,14 @@ def test_schema_describes_what_the_structs_accept() -> None:
     assert schema["$defs"]["Job"]["properties"]["timeout_s"]["description"]
     accepted = tomllib.loads('[project]\nname = "x"\n[jobs.lint]\nstage = "quality"\nrun = "true"\n')
     assert msgspec.convert(accepted, Project).jobs["lint"].timeout_s == 600
+
+
+def test_every_command_that_prints_json_has_a_schema() -> None:
+    app = build_app()
+    printing = {
+        name
+        for name in COMMANDS
+        if any("--json" in argument.names for argument in app[name].assemble_argument_collection())
+    }
+    described = {command for printed in schemas.PRINTED.values() for command in printed.commands}
+    assert printing - described == set(schemas.PRINTED_OTHERWISE)

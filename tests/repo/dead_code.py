@@ -19,12 +19,13 @@ KINDS = frozenset({"class", "function", "method", "property", "import", "unreach
 PROGRAMS: dict[str, tuple[str, ...]] = {"src": ("docs", "bench"), "engine/src": ()}
 """The sources of each program, and what else may use them."""
 CALLED_BY_DECORATOR = ("@get", "@post", "@put", "@delete", "@websocket", "@app.*", "@overload")
+CALLED_BY_LIBRARIES = ("connection_made", "connection_lost", "data_received", "on_*", "capture_signals", "visit_*")
 PROTOCOLS = ("ports.py", "machine.py")
 
 
 def dead_code(sources: Sequence[Path], users: Iterable[Path], *, called: Iterable[str] = ()) -> list[str]:
     """List what is defined in the sources and named nowhere in them or in their users; `called` are names in use."""
-    finder = vulture.Vulture(ignore_names=list(called), ignore_decorators=list(CALLED_BY_DECORATOR))
+    finder = vulture.Vulture(ignore_names=[*CALLED_BY_LIBRARIES, *called], ignore_decorators=list(CALLED_BY_DECORATOR))
     finder.scavenge([str(path) for path in [*sources, *users]])
     found = []
     for item in finder.get_unused_code(min_confidence=60):

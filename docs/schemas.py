@@ -1,0 +1,63 @@
+"""JSON Schemas of what `--json` prints, derived from the structs that are printed."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from openbell.cli.project import CheckDocument
+from openbell.wiring.doctor import Diagnosis
+from openbell.wiring.environment_status import EnvironmentStatus
+from openbell.wiring.pipeline import RunDocument
+from openbell.wiring.rollouts import RolloutDocument
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Printed(NamedTuple):
+    """A document, the commands that print it, and what it is in a few words."""
+
+    struct: type
+    commands: tuple[str, ...]
+    what: str
+
+
+PRINTED: dict[str, Printed] = {
+    "check": Printed(CheckDocument, ("check",), "what would run, and why"),
+    "run": Printed(RunDocument, ("run",), "a run and its jobs; `log` without a job prints it too"),
+    "rollout": Printed(
+        RolloutDocument,
+        ("deploy", "approve", "rollback", "abort", "watch"),
+        "a rollout; `resume` prints a list of them, `why` one and its events",
+    ),
+    "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; `status` prints a list without a name"),
+    "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
+}
+PRINTED_OTHERWISE = ("log", "resume", "why", "status")
+"""Commands whose document is put together from those above, as their rows say."""
+
+
+def schema(name: str) -> str:
+    """Compose one schema."""
+    printed = PRINTED[name]
+    head = {"$schema": DIALECT, "title": f"openbell {printed.commands[0]} --json"}
+    content = {**head, **msgspec.json.schema(printed.struct)}
+    return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"
+
+
+def page() -> str:
+    """Compose the list of the schemas."""
+    rows = [
+        f"| [{name}.json]({name}.json) | {', '.join(f'`{command}`' for command in printed.commands)} | {printed.what} |"
+        for name, printed in PRINTED.items()
+    ]
+    return "\n".join(
+        [
+            "# Schemas\n",
+            "What `openbell COMMAND --json` prints on standard output. A later version may add fields; it does not",
+            "rename or remove them. [openbell.json](openbell.json) is the schema of the configuration.\n",
+            "| schema | printed by | |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
