@@ -1,0 +1,237 @@
+"""`openbell demo`: the whole story on this machine, told with the commands that a user would type.
+
+Each command runs as a process of its own and shows its own progress; what it prints as JSON is kept for the report.
+"""
+
+import asyncio
+import os
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from openbell.adapters.toml import ConfigurationError
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, paint, print_json, say
+from openbell.core.narrative import duration
+from openbell.ports import AdapterError
+from openbell.wiring import demo as story
+from openbell.wiring.environment import Environment
+from openbell.wiring.project import OpenProject, open_project
+
+APPROVER = "release.manager@trading-engine.example"
+POLICY = "policy.demo.toml"
+EXPECTED = {"v1.0.0": "promoted", "v1.1.0": "promoted", "v1.2.0": "rolled-back", "v1.3.0": "rolled-back"}
+
+
+def demo(
+    *,
+    project: str = "engine",
+    folder: str = "build/demo",
+    rate: int = 100,
+    keep: bool = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Tell the whole story: four releases, orders flowing all the time, two bad ones taken back by themselves.
+
+    Works in a scratch clone of the project; afterwards its environments are stopped and the report is in the folder.
+
+    Parameters
+    ----------
+    project
+        The project that is delivered: a folder with openbell.toml, and with patches of later releases in demo/.
+    folder
+        Where the clone, its state and report.json are kept.
+    rate
+        Orders, cancels and queries per second.
+    keep
+        Leave the environments running at the end.
+    json
+        Print the report on standard output.
+    """
+    try:
+        return asyncio.run(_Demo(Path(project), Path(folder).absolute(), rate=rate).tell(keep=keep, json=json))
+    except ConfigurationError as error:
+        return complain(str(error), code=USAGE)
+    except AdapterError as error:
+        return complain(f"{error.system}: {error.message}", code=FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+class UnexpectedError(Exception):
+    """The story went another way than it must."""
+
+
+class _Demo:
+    def __init__(self, source: Path, folder: Path, *, rate: int) -> None:
+        self.source, self.folder, self.rate = source, folder, rate
+        self.clone = folder / "project"
+        self.env = {
+            **os.environ,
+            "OPENBELL_STATE": str(folder / "state"),
+            "OPENBELL_POLICY": str(self.clone / POLICY),
+            "TRADING_ENGINE_API_KEYS": f"{secrets.token_hex(12)}:demo",
+        }
+        self.rollouts: list[dict[str, Any]] = []
+        self.began_s = time.monotonic()
+        self.chapter = 0
+
+    async def tell(self, *, keep: bool, json: bool) -> int:
+        """Tell the story, write the report, and stop what was started, whatever happens."""
+        os.environ.update({key: self.env[key] for key in ("OPENBELL_STATE", "OPENBELL_POLICY")})
+        os.environ["TRADING_ENGINE_API_KEYS"] = self.env["TRADING_ENGINE_API_KEYS"]
+        flow: story.Flow | None = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await self._clean()
+            story.clone(self.source, self.clone)
+            digest = await self._first_release()
+            self._say("Orders begin to flow into production: REST, WebSocket and FIX.")
+            flow = story.Flow(open_project(self.clone), "production", digest, self.folder / "flow.json")
+            await flow.start(rate=self.rate, fix_sessions=2, streams=3)
+            await flow.wait_flowing()
+            for number, tag in enumerate(story.tags_of(self.source)[1:], start=1):
+                await self._next_release(tag, number)
+            self._say("Orders stop, and every one of them is looked up in the database.")
+            report = story.account(await flow.stop(), self.rollouts, duration_s=time.monotonic() - self.began_s)
+            flow = None
+            return self._finish(report, json=json)
+        except UnexpectedError as error:
+            return complain(f"the demo did not go as it must: {error}", code=FAILED)
+        finally:
+            if flow is not None:
+                await _quietly_stop(flow)
+            if not keep:
+                await self._stop()
+
+    async def _clean(self) -> None:
+        """Stop and forget what an earlier demo left."""
+        if (self.clone / "openbell.toml").exists():
+            place = open_project(self.clone)
+            for name in place.project.environments:
+                await Environment(place.project, name, place.state).down(purge=True)
+        story.forget_last_time(self.folder / "state")
+
+    async def _first_release(self) -> str:
+        """Bring v1.0.0 from a push to develop through staging to production; returns its digest."""
+        self._title("v1.0.0: a push to develop is tested, built, and goes to staging")
+        self.checkout("develop")
+        run = await self._openbell("run", "--trigger", "push", "--ref", "develop")
+        await self._remember(run)
+        await self._openbell("down", "staging")
+        self._title("v1.0.0: its tag brings the same release to production, once a release manager approves")
+        await self._to_production("v1.0.0")
+        return str(run["release"])
+
+    async def _next_release(self, tag: str, number: int) -> None:
+        what = {"v1.1.0": "is better", "v1.2.0": "returns errors", "v1.3.0": "is slow"}.get(tag, "is next")
+        self._title(f"{tag} {what}: production, blue-green, while orders flow")
+        self._say(f"commit {story.commit_next(self.source, self.clone, tag, number)}")
+        await self._to_production(tag)
+
+    async def _to_production(self, tag: str) -> None:
+        run = await self._openbell("run", "--trigger", "tag", "--ref", tag, expect=(WAITS,))
+        rollout = run["deployments"][0]["rollout"]
+        arguments = ("approve", rollout, "--by", APPROVER, "--resume")
+        ended = await self._openbell(*arguments, expect=(DONE, FAILED))
+        self.rollouts.append(ended)
+        if ended["outcome"] != EXPECTED.get(tag, "promoted"):
+            raise UnexpectedError(f"{tag} was {ended['outcome']}: {ended['reason']}")
+
+    async def _remember(self, run: dict[str, Any]) -> None:
+        for deployment in run["deployments"]:
+            self.rollouts.append(await self._openbell("watch", deployment["rollout"], shown=False))
+
+    def checkout(self, branch: str) -> None:
+        """Say what is pushed; the runs read commits, so that no working tree is needed."""
+        self._say(f"branch {branch}")
+
+    async def _openbell(self, *arguments: str, expect: tuple[int, ...] = (DONE,), shown: bool = True) -> dict[str, Any]:
+        """Run an openbell command in the clone; returns its JSON document."""
+        wants_json = arguments[0] != "down"
+        command = [*arguments, "--json"] if wants_json else [*arguments]
+        if shown:
+            self._say(paint(f"$ openbell {shlex.join(arguments)}", "bold", sys.stderr))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from openbell.cli.main import main; main()",
+            *command,
+            cwd=self.clone,
+            env=self.env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=None if shown else asyncio.subprocess.DEVNULL,
+        )
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:
+            await process.wait()
+            raise
+        if process.returncode not in expect:
+            raise UnexpectedError(f"openbell {shlex.join(arguments)} ended with exit code {process.returncode}")
+        document: dict[str, Any] = msgspec.json.decode(output) if wants_json else {}
+        return document
+
+    def _finish(self, report: story.DemoReport, *, json: bool) -> int:
+        path = self.folder / "report.json"
+        story.write_report(path, report)
+        say()
+        for line in _table(report):
+            say(line)
+        say(f"Report: {path}   Why v1.2.0 was taken back: see openbell why in {self.clone}")
+        if json:
+            print_json(report)
+        if report.problems:
+            return complain(f"✗ {', '.join(report.problems)}", code=FAILED)
+        say(paint(f"✓ Nothing was lost, in {duration(report.duration_s)}.", "green", sys.stderr))
+        return DONE
+
+    async def _stop(self) -> None:
+        place: OpenProject = open_project(self.clone)
+        for name in place.project.environments:
+            await Environment(place.project, name, place.state).down()
+
+    def _title(self, text: str) -> None:
+        self.chapter += 1
+        say()
+        say(paint(f"{self.chapter}  {text}   [{duration(time.monotonic() - self.began_s)}]", "bold", sys.stderr))
+
+    def _say(self, text: str) -> None:
+        say(f"   {text}")
+
+
+async def _quietly_stop(flow: story.Flow) -> None:
+    try:
+        await flow.stop()
+    except AdapterError as error:
+        say(error.message)
+
+
+def _table(report: story.DemoReport) -> list[str]:
+    form = "{:<12} {:<8} {:<11} {:<12} {:>7} {:>8} {:>9}  {}"
+    lines = [form.format("environment", "release", "strategy", "outcome", "took", "switch", "detected", "reason")]
+    for one in report.rollouts:
+        switch = f"{one['switch_ms']:.2f} ms" if one["switch_ms"] is not None else "-"
+        detected = f"{one['detected_s']:.1f} s" if one["detected_s"] is not None else "-"
+        took, names = (
+            duration(one["duration_s"]),
+            (one[key] for key in ("environment", "version", "strategy", "outcome")),
+        )
+        lines.append(form.format(*names, took, switch, detected, one["reason"]))
+    orders, http, fix, streams = report.orders, report.http, report.fix, report.websocket
+    sent = f"{orders.acknowledged:,} of {orders.sent:,} acknowledged"
+    faulty = f"{http.failed_by_faulty_versions} more by the versions that were taken back"
+    return [
+        *lines,
+        "",
+        f"orders      {sent}, {orders.lost} lost, {orders.doubled} doubled",
+        f"REST        {http.requests:,} requests, {http.failed} failed, {faulty}",
+        f"FIX         {fix.sessions} sessions, {fix.reconnects} reconnects, {fix.sequence_gaps} gaps, {fix.resets} resets",
+        f"WebSocket   {streams.events:,} events, {streams.missed} missed, {streams.doubled} doubled",
+    ]
