@@ -66,12 +66,13 @@ async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service,
     Waits up to the service's `drain_timeout_s`. Raises a retryable `AdapterError` when it does not answer.
     """
     deadline = time.monotonic() + service.drain_timeout_s
-    first = left = await _ask_drain(http, "POST", instance, service, {"to": to})
+    # Asked before, because a service may have moved all of it when it answers.
+    before = await _ask_drain(http, "GET", instance, service, None)
+    left = await _ask_drain(http, "POST", instance, service, {"to": to})
     while left > 0 and time.monotonic() < deadline:
         await asyncio.sleep(DRAIN_POLL_S)
         left = await _ask_drain(http, "GET", instance, service, None)
-        first = max(first, left)
-    return first - left, left
+    return max(0, before - left), left
 
 
 async def _ask_drain(

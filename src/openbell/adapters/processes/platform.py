@@ -24,7 +24,7 @@ from openbell.files import write_whole
 from openbell.machine import Program, ProgramState, Server, ServiceCheck, Supervisor, Traffic
 from openbell.ports import AdapterError, DrainReport, ReleaseRef
 
-CRASHES_MAX = 2
+CRASHES_MAX = 1
 """Starts that may fail while an instance is awaited; one more, and it is taken for one that cannot start."""
 STATES_POLL_S = 0.25
 QUIET_POLL_S = 0.05
@@ -284,8 +284,9 @@ class Processes:
             for instance in instances:
                 state = states.get(instance.name)
                 if state is not None:
-                    crashes = state.restarts - begun.get(instance.name, 0)
-                    if state.state == "fatal" or crashes >= CRASHES_MAX:
+                    # A start that failed and is not repeated yet counts as well.
+                    starts = state.restarts - begun.get(instance.name, 0) + (state.state == "backoff")
+                    if state.state == "fatal" or starts > CRASHES_MAX:
                         return instance
             await asyncio.sleep(STATES_POLL_S)
 

@@ -95,9 +95,7 @@ async def run(what: str, command: str, folder: Path, env: dict[str, str], log: P
     with log.open("ab") as output:
         begin = output.tell()
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            command,
+            *_shell(command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -118,6 +116,12 @@ async def run(what: str, command: str, folder: Path, env: dict[str, str], log: P
         lines = (await asyncio.to_thread(log.read_bytes))[begin:].decode(errors="replace").strip().splitlines()
         detail = "\n".join(lines[-10:])
         raise AdapterError(SYSTEM, what, f"`{command}` {ended}\n{detail}", effect="unknown")
+
+
+def _shell(script: str) -> list[str]:
+    """Compose the command of a script that stops at its first failing command, as the jobs of a pipeline do."""
+    bash = shutil.which("bash")
+    return [bash, "-euo", "pipefail", "-c", script] if bash else ["/bin/sh", "-eu", "-c", script]
 
 
 def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, str]:

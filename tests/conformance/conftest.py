@@ -1,0 +1,35 @@
+"""One world of each kind for a whole module; each test begins with empty slots."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.conformance.worlds import LocalWorld, MemoryWorld, World
+
+
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=["memory", pytest.param("local", marks=pytest.mark.slow)],
+)
+async def whole_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A world that is up."""
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    folder: Path = tmp_path_factory.mktemp("state")
+    local = LocalWorld(folder)
+    await local.environment.up()
+    try:
+        yield local
+    finally:
+        await local.environment.down(purge=True)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(whole_world: World) -> World:
+    """The module's world with empty slots."""
+    await whole_world.reset()
+    return whole_world

@@ -1,0 +1,65 @@
+"""What every `Router` does, whatever it is made of."""
+
+import pytest
+
+from openbell.ports import AdapterError
+from tests.conformance.worlds import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TIMEOUT_S = 20.0
+
+
+async def place_both(world: World) -> None:
+    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=TIMEOUT_S, key="a")
+    await world.platform.place("green", world.release("1.1.0", OTHER="1"), 1, timeout_s=TIMEOUT_S, key="b")
+
+
+async def test_all_requests_follow_a_change_at_once(world: World) -> None:
+    await place_both(world)
+    for number, slot in enumerate(("blue", "green", "blue")):
+        change = await world.router.route({slot: 100}, slot, key=f"all-{number}")
+        assert change.switch_ms < 50
+        assert set(await world.request(10)) == {(200, slot)}
+        assert (await world.router.weights())[slot] == 100
+
+
+async def test_a_share_of_the_requests_goes_to_the_candidate(world: World) -> None:
+    await place_both(world)
+    await world.router.route({"blue": 70, "green": 30}, "blue", key="share")
+    assert await world.router.weights() == {"blue": 70, "green": 30}
+    slots = [slot for _, slot in await world.request(400)]
+    assert 70 <= slots.count("green") <= 170
+
+
+async def test_the_same_key_is_one_change(world: World) -> None:
+    await place_both(world)
+    first = await world.router.route({"blue": 95, "green": 5}, "blue", key="same")
+    assert await world.router.route({"blue": 95, "green": 5}, "blue", key="same") == first
+    assert await world.router.weights() == {"blue": 95, "green": 5}
+
+
+@pytest.mark.parametrize(
+    ("weights", "sessions"),
+    [
+        ({"blue": 50, "green": 49}, "blue"),
+        ({"blue": 101, "green": -1}, "blue"),
+        ({"blue": 100, "red": 0}, "blue"),
+        ({"blue": 100}, "red"),
+    ],
+)
+async def test_impossible_weights_are_refused(world: World, weights: dict[str, int], sessions: str) -> None:
+    await place_both(world)
+    with pytest.raises(AdapterError, match="impossible") as caught:
+        await world.router.route(weights, sessions, key=f"impossible-{weights}")
+    assert caught.value.effect == "not_applied"
+
+
+@pytest.mark.parametrize(("weights", "sessions"), [({"blue": 95, "green": 5}, "blue"), ({"blue": 100}, "green")])
+async def test_a_slot_without_instances_gets_nothing(world: World, weights: dict[str, int], sessions: str) -> None:
+    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=TIMEOUT_S, key="a")
+    await world.router.route({"blue": 100}, "blue", key=f"before {weights} {sessions}")
+    with pytest.raises(AdapterError, match="slot green has no instance") as caught:
+        await world.router.route(weights, sessions, key="empty")
+    assert caught.value.effect == "not_applied"
+    assert await world.router.weights() == {"blue": 100, "green": 0}

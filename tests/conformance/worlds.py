@@ -1,0 +1,103 @@
+"""The worlds that the contracts are held against: the fake in memory, and an environment of real processes."""
+
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from openbell.core.project import ReleaseInfo
+from openbell.core.release import Release
+from openbell.ports import MetricSource, Platform, ReleaseRef, Router
+from openbell.wiring.environment import Environment
+from openbell.wiring.state import StateFolder
+from tests.fakes.releases import project, write_release
+from tests.fakes.world import SLOTS, FakeWorld
+
+
+class World(Protocol):
+    """One environment, with what a test needs beside the ports."""
+
+    platform: Platform
+    router: Router
+    metrics: MetricSource
+
+    def release(self, version: str, *, migration: ReleaseInfo | None = None, **env: str) -> ReleaseRef:
+        """Build a release; `env` makes it misbehave (tests/fakes/service.py)."""
+
+    async def request(self, count: int) -> list[tuple[int, str]]:
+        """Do what customers do; returns status and slot of each answer."""
+
+    async def reset(self) -> None:
+        """Empty both slots."""
+
+    async def break_metrics(self) -> None:
+        """Make the source of metrics go away."""
+
+    async def mend_metrics(self) -> None:
+        """Bring it back."""
+
+
+class MemoryWorld:
+    """The fake."""
+
+    def __init__(self) -> None:
+        fake = FakeWorld()
+        self.platform: Platform = fake
+        self.router: Router = fake
+        self.metrics: MetricSource = fake
+        self._fake = fake
+
+    def release(self, version: str, *, migration: ReleaseInfo | None = None, **env: str) -> ReleaseRef:
+        content = msgspec.structs.replace(project(**env), release=migration or ReleaseInfo())
+        made = ReleaseRef(Release(content, version, ()).digest, version)
+        self._fake.add(made, content, env)
+        return made
+
+    async def request(self, count: int) -> list[tuple[int, str]]:
+        return [self._fake.request() for _ in range(count)]
+
+    async def reset(self) -> None:
+        for slot in SLOTS:
+            await self._fake.retire(slot, 0, key="reset")
+            await self._fake.sample(slot)
+
+    async def break_metrics(self) -> None:
+        self._fake.is_up = False
+
+    async def mend_metrics(self) -> None:
+        self._fake.is_up = True
+
+
+class LocalWorld:
+    """An environment of real processes: supervisord, HAProxy, PostgreSQL, Valkey, and the tiny service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = StateFolder(folder)
+        self.environment = Environment(project(), "production", self.state)
+        self.platform: Platform = self.environment.platform
+        self.router: Router = self.environment.router
+        self.metrics: MetricSource = self.environment.metrics
+
+    def release(self, version: str, *, migration: ReleaseInfo | None = None, **env: str) -> ReleaseRef:
+        return write_release(self.state, version, project(**env), release=migration)
+
+    async def request(self, count: int) -> list[tuple[int, str]]:
+        url = self.environment.addresses()["api_url"]
+        found = []
+        async with httpx.AsyncClient(trust_env=False) as http:
+            for _ in range(count):
+                answer = await http.get(url)
+                found.append((answer.status_code, answer.json()["slot"]))
+        return found
+
+    async def reset(self) -> None:
+        for slot in SLOTS:
+            await self.platform.retire(slot, 0, key="reset")
+            await self.metrics.sample(slot)
+
+    async def break_metrics(self) -> None:
+        await self.environment.supervisor.remove(["haproxy"])
+
+    async def mend_metrics(self) -> None:
+        await self.environment.up()
