@@ -75,7 +75,8 @@ def _names(argument: Argument) -> str:
     given = [name for name in argument.names if not name.startswith(("--no-", "--empty-"))]
     choices = argument.get_choices()
     refused = [name for name in argument.names if name.startswith("--no-") and argument.field_info.default is not False]
-    return ", ".join(given + refused) + (f" {'|'.join(choices)}" if choices else _placeholder(argument))
+    value = "" if refused else f" {'|'.join(choices)}" if choices else _placeholder(argument)
+    return ", ".join(given + refused) + value
 
 
 def _placeholder(argument: Argument) -> str:
