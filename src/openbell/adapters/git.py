@@ -97,6 +97,13 @@ def resolve(root: Path, ref: str) -> tuple[str, Literal["branch", "tag", "commit
     return commit, "tag" if kinds else "commit"
 
 
+def list_files(root: Path) -> tuple[str, ...]:
+    """List the files of the working tree below a folder: those of the index, and new ones that are not ignored."""
+    found = _run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    paths = dict.fromkeys(os.fsdecode(entry) for entry in found.split(b"\0") if entry)
+    return tuple(sorted(path for path in paths if (root / path).is_file()))
+
+
 def tags_at(root: Path, commit: str) -> tuple[str, ...]:
     """Name the tags of a commit, in git's order."""
     return tuple(_run(root, "tag", "--points-at", commit).decode().split())

@@ -47,6 +47,29 @@ class CheckDocument(msgspec.Struct, frozen=True):
     excluded: tuple[ReasonDocument, ...]
 
 
+def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Write an openbell.toml for the project in this folder: a Python project or a Go module.
+
+    Parameters
+    ----------
+    force
+        Replace an openbell.toml that is there already.
+    """
+    from openbell.wiring.initialise import InitError, initialise
+
+    try:
+        done = initialise(Path.cwd(), force=force)
+    except (InitError, ConfigurationError) as error:
+        return complain(str(error))
+    jobs, stages = len(done.proposal.jobs), len(done.proposal.stages)
+    counted = f"{jobs} job{'s' if jobs != 1 else ''} in {stages} stage{'s' if stages != 1 else ''}"
+    say(f"Found {done.words}.", stream=sys.stdout)
+    say(f"Wrote {done.file.name}: {counted}, no environments yet.", stream=sys.stdout)
+    say("Next: openbell check    what would run, and why", stream=sys.stdout)
+    say("      openbell run      run it here", stream=sys.stdout)
+    return DONE
+
+
 def check(
     *,
     trigger: TriggerKind | None = None,
