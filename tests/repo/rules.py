@@ -6,7 +6,7 @@ fail by `tests/repo/test_rules.py`.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tests.repo.syntax import Violation, parse, waived
 
@@ -66,12 +66,12 @@ def mutable_defaults(source: str) -> list[Violation]:
 
 def keyword_only_defaults(source: str) -> list[Violation]:
     """Arguments with defaults are keyword-only in public functions, so that calls say what they mean."""
-    found = []
-    for node in _public_definitions(parse(source).body):
-        if isinstance(node, Function) and node.args.defaults and not node.name.startswith("__"):
-            names = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args][-len(node.args.defaults) :]]
-            found.append(Violation(node.lineno, f"{node.name}: {', '.join(names)} must be keyword-only (after *)"))
-    return found
+    return _positional_defaults(source, lambda default: True)
+
+
+def keyword_only_values(source: str) -> list[Violation]:
+    """Switches, numbers and texts with defaults are keyword-only: `up(True, 5)` says nothing, `addresses(slot)` does."""
+    return _positional_defaults(source, lambda default: isinstance(default, ast.Constant) and default.value is not None)
 
 
 QUANTITIES = re.compile(
@@ -99,7 +99,7 @@ def units(source: str) -> list[Violation]:
 
 
 PRODUCTS = re.compile(
-    r"kubernetes|k8s|helm|haproxy|supervisor|nginx|traefik|docker|systemd|github|gitlab|slack|pagerduty|grafana"
+    r"kubernetes|k8s|helm|haproxy|supervisor|nginx|traefik|docker(?!file)|systemd|github|gitlab|slack|pagerduty|grafana"
     r"|prometheus|sqlite|postgres",
     re.IGNORECASE,
 )
@@ -161,6 +161,18 @@ def text(source: str) -> list[Violation]:
             match = pattern.search(line)
             if match and not waived(source, number, "text"):
                 found.append(Violation(number, f"{what}: {match.group()}"))
+    return found
+
+
+def _positional_defaults(source: str, wanted: Callable[[ast.expr], bool]) -> list[Violation]:
+    found = []
+    for node in _public_definitions(parse(source).body):
+        if isinstance(node, Function) and not node.name.startswith("__"):
+            positional = [*node.args.posonlyargs, *node.args.args]
+            defaults = dict(zip(reversed(positional), reversed(node.args.defaults), strict=False))
+            names = [arg.arg for arg in positional if arg in defaults and wanted(defaults[arg])]
+            if names:
+                found.append(Violation(node.lineno, f"{node.name}: {', '.join(names)} must be keyword-only (after *)"))
     return found
 
 

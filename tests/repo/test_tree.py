@@ -14,27 +14,18 @@ ROOT = Path(__file__).parents[2]
 Rule = Callable[[str], list[Violation]]
 
 EVERYWHERE: tuple[Rule, ...] = (rules.text,)
-PYTHON: tuple[Rule, ...] = (
-    rules.function_size,
-    rules.file_size,
-    rules.module_docstring,
-    rules.mutable_defaults,
-)
-PRODUCT: tuple[Rule, ...] = (rules.public_docstrings, rules.units)
+PYTHON: tuple[Rule, ...] = (rules.function_size, rules.file_size, rules.mutable_defaults)
+PRODUCT: tuple[Rule, ...] = (rules.module_docstring, rules.public_docstrings, rules.units)
+CORES = ("src/openbell/core/", "engine/src/trading_engine/core/")
+BELOW_CLI = ("src/openbell/hosts/", "src/openbell/adapters/", "src/openbell/wiring/")
+ABOVE_ADAPTERS = ("src/openbell/core/", "src/openbell/hosts/", "src/openbell/ports.py")
 SCOPES: tuple[tuple[tuple[str, ...], tuple[Rule, ...]], ...] = (
     (("src/", "engine/src/"), PRODUCT),
-    (("src/openbell/core/", "engine/src/trading_engine/core/"), (purity,)),
-    (
-        (
-            "src/openbell/core/",
-            "src/openbell/hosts/",
-            "src/openbell/adapters/",
-            "src/openbell/wiring/",
-            "src/openbell/ports.py",
-        ),
-        (rules.keyword_only_defaults,),
-    ),
-    (("src/openbell/core/", "src/openbell/hosts/", "src/openbell/ports.py"), (rules.product_names,)),
+    (("bench/", "docs/"), (rules.module_docstring, rules.public_docstrings)),
+    (CORES, (purity,)),
+    (("src/openbell/core/", "src/openbell/ports.py"), (rules.keyword_only_defaults,)),
+    (BELOW_CLI, (rules.keyword_only_values,)),
+    (ABOVE_ADAPTERS, (rules.product_names,)),
 )
 """Which Python files keep which rules, besides those that hold everywhere; the rules of all scopes that fit add up."""
 
