@@ -73,6 +73,7 @@ class Supervisord:
                 cwd="/",
                 env={name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
                 start_new_session=True,
+                umask=0o077,
             )
             output, _ = await process.communicate()
             if process.returncode != 0 or not await self.is_running():

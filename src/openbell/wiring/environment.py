@@ -35,7 +35,7 @@ from openbell.wiring.surroundings import search_path
 POSTGRES, VALKEY = "postgres", "valkey"
 SLOTS = ("blue", "green")
 RESTORE_TIMEOUT_S = 60.0
-INFRASTRUCTURE_CRASHES_MAX = 3
+INFRASTRUCTURE_CRASHES_MAX = 1
 INFRASTRUCTURE_POLL_S = 0.25
 
 Progress = Callable[[str], None]
@@ -221,7 +221,8 @@ class Environment:
         while not task.done() and not problem:
             await asyncio.wait({task}, timeout=INFRASTRUCTURE_POLL_S)
             state = (await self.supervisor.states())[name]
-            if state.state == "fatal" or state.restarts - before >= INFRASTRUCTURE_CRASHES_MAX:
+            starts = state.restarts - before + (state.state == "backoff")
+            if state.state == "fatal" or starts > INFRASTRUCTURE_CRASHES_MAX:
                 problem = "ends again and again"
         task.cancel()
         for result in await asyncio.gather(task, return_exceptions=True):
