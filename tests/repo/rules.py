@@ -70,7 +70,7 @@ def keyword_only_defaults(source: str) -> list[Violation]:
 
 
 def keyword_only_values(source: str) -> list[Violation]:
-    """Switches, numbers and texts with defaults are keyword-only: `up(True, 5)` says nothing, `addresses(slot)` does."""
+    """Switches, numbers and texts with defaults are keyword-only: `up(True, 5)` says nothing, `up(progress)` does."""
     return _positional_defaults(source, lambda default: isinstance(default, ast.Constant) and default.value is not None)
 
 
