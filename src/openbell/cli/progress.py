@@ -22,6 +22,7 @@ COLOURS = {
     "success": "green", "failure": "red", "timeout": "red", "cached": "dim", "not-checked": "yellow", "skipped": "dim",
 }  # fmt: skip
 RUNNING, WAITING = "●", "○"
+_COUNTED = {"failure": "failed", "timeout": "timed out", "not-checked": "not checked"}
 LINES_SHOWN = 12
 FAILURES_SHOWN = 5
 
@@ -197,7 +198,9 @@ def closing(found: RunDocument, version: str) -> list[str]:
     """Compose the last lines of a run: its outcome, its release, and what came of its deployments."""
     count: dict[str, int] = {}
     for job in found.jobs:
-        count[job.outcome] = count.get(job.outcome, 0) + 1
+        allowed = job.allowed_to_fail and job.outcome in ("failure", "timeout")
+        word = "allowed to fail" if allowed else _COUNTED.get(job.outcome, job.outcome)
+        count[word] = count.get(word, 0) + 1
     parts = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if outcome != "success")
     jobs = f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}" + (f" ({parts})" if parts else "")
     glyph = GLYPHS["success"] if found.outcome in ("success", "waiting") else GLYPHS["failure"]
