@@ -195,7 +195,7 @@ def as_log(commands: list[Command]) -> list[LoggedCommand]:
 LOGS = st.lists(st.one_of(SUBMITS, SUBMITS, CANCELS), max_size=60).map(as_log)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LOGS)
 def test_agrees_with_the_naive_book(log: list[LoggedCommand]) -> None:
     fast, naive = Matching(), NaiveMatching()
@@ -214,7 +214,7 @@ def test_agrees_with_the_naive_book(log: list[LoggedCommand]) -> None:
     assert trades == naive.trades
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(LOGS)
 def test_numbers_of_every_channel_have_no_gap_and_books_never_cross(log: list[LoggedCommand]) -> None:
     matching = Matching()
@@ -241,7 +241,7 @@ def test_numbers_of_every_channel_have_no_gap_and_books_never_cross(log: list[Lo
     assert followed == kept
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(LOGS, st.integers(0, 60))
 def test_continues_from_a_snapshot_as_if_nothing_had_happened(log: list[LoggedCommand], cut: int) -> None:
     whole, first = Matching(), Matching()

@@ -56,7 +56,9 @@ class Running:
         self.slot = settings.slot
         self.http = HttpClient(f"http://{HOST}:{self.port}", headers={"X-API-Key": "key-flow"})
         self._stop = asyncio.Event()
-        self._task = asyncio.create_task(serve(service, settings, self._listening, app=app, stop=self._stop))
+        self._task = asyncio.create_task(
+            serve(service, settings, self._listening, app=app, stop=self._stop, settle_s=0)
+        )
 
     async def ready(self) -> None:
         async def answers() -> bool:

@@ -58,12 +58,16 @@ class Flow:
         self._examples: list[str] = []
         self._audited = False
 
-    async def run(self, duration_s: float | None) -> bool:
+    async def run_until_signal(self, duration_s: float | None) -> bool:
         """Runs until SIGTERM, SIGINT or for `duration_s`; True if everything is accounted for."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        return await self.run(duration_s, stop=stop)
+
+    async def run(self, duration_s: float | None, *, stop: asyncio.Event) -> bool:
+        """Runs until `stop` is set, or for `duration_s`; True if everything is accounted for."""
         for stream in self._streams:
             stream.start()
         sessions = [asyncio.create_task(flow.client.run()) for flow in self._fix]
@@ -211,7 +215,7 @@ def run(keys: ApiKeys, database_url: str, options: argparse.Namespace) -> int:
     try:
         flow = Flow(keys, database_url, options)
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            accounted = runner.run(flow.run(options.duration))
+            accounted = runner.run(flow.run_until_signal(options.duration))
     except FlowError as error:
         print(f"trading-engine flow: {error}", file=sys.stderr)
         return 2

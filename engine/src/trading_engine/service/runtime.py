@@ -80,9 +80,15 @@ async def _serve_until_signal(
 
 
 async def serve(
-    service: Service, settings: Settings, listening: socket.socket, *, app: AsgiApp | None, stop: asyncio.Event
+    service: Service,
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    app: AsgiApp | None,
+    stop: asyncio.Event,
+    settle_s: float = _SETTLE_S,
 ) -> None:
-    """Serves until `stop` is set, then moves away what lives here and ends."""
+    """Serves until `stop` is set, then moves away what lives here, answers for another `settle_s`, and ends."""
     operations = Operations(service, settings, app)
     server = _Server(
         uvicorn.Config(
@@ -112,7 +118,7 @@ async def serve(
         order = DrainOrder(spread_s=_SPREAD_ON_STOP_S)
         await asyncio.wait_for(asyncio.shield(operations.start_drain(order)), _DRAIN_ON_STOP_S)
     # New requests still come until everybody has read /readyz; they are answered, with `Connection: close`.
-    await asyncio.sleep(_SETTLE_S)
+    await asyncio.sleep(settle_s)
     await _wait_idle(operations, 1.5)
     server.should_exit = True
     await serving

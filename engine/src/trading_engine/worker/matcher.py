@@ -194,7 +194,8 @@ class Matcher:
 
     async def _step_down(self, replica: Replica, epoch: int) -> None:
         """Seals at what is applied and lets go. The rest of the log waits for the next leader."""
-        self._step_back_until = time.monotonic() + _STEP_BACK_S
+        if self._to_slot in {None, self._slot}:  # a sibling goes first; if there is none, this one comes back
+            self._step_back_until = time.monotonic() + _STEP_BACK_S
         given_up = await give_up_lease(self._database, self._owner, epoch, replica.applied_seq, self._to_slot)
         if given_up:
             if self._give_up is not None:
