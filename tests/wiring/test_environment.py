@@ -39,7 +39,7 @@ async def eventually(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def environment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Environment]:
     """An environment that is up, with 1.0.0 in blue and all work going there."""
-    state = StateFolder(tmp_path_factory.mktemp("state"))
+    state = StateFolder(tmp_path_factory.mktemp("state (with) 100% of 'all' ; that #"))
     made = Environment(project(), "production", state)
     await made.up()
     try:

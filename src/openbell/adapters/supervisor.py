@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import getpass
 import os
+import shlex
 import signal
 import sys
 import time
@@ -70,7 +71,7 @@ class Supervisord:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                cwd="/",
+                cwd=self._folder,
                 env={name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
                 start_new_session=True,
                 umask=0o077,
@@ -231,7 +232,7 @@ class Supervisord:
             raise AdapterError(SYSTEM, "start", message, effect="not_applied")
 
     def _rotation(self) -> Program:
-        command = (sys.executable, "-I", "-S", str(Path(log_rotation.__file__)), str(self.logs))
+        command = (sys.executable, "-I", "-S", log_rotation.__file__, str(self.logs))
         return Program(name=LOG_ROTATION, command=command, folder=str(self.logs), priority=1)
 
     def _write_program(self, program: Program) -> None:
@@ -245,7 +246,7 @@ class Supervisord:
             "starts_file": f"{path}.starts",
         }
         write_whole(path.with_name(f"{program.name}.json"), msgspec.json.encode(specification))
-        words = (sys.executable, "-I", "-S", str(Path(supervised.__file__)), f"{path}.json")
+        words = (sys.executable, "-I", "-S", supervised.__file__, f"programs/{program.name}.json")
         settings = {
             "command": " ".join(_quoted(word) for word in words),
             "priority": program.priority,
@@ -263,20 +264,20 @@ class Supervisord:
         write_whole(path.with_name(f"{program.name}.conf"), ("\n".join(lines) + "\n").encode())
 
     def _render(self) -> str:
-        log = _escaped(str(self.logs / "supervisord.log"))
+        """Compose the configuration; paths are relative to its folder, whose name may have what it would misread."""
+        logs = os.path.relpath(self.logs, self._folder)
         return f"""\
 [unix_http_server]
-file = {_escaped(str(self._socket))}
+file = {self._socket}
 chmod = 0600
 
 [supervisord]
 identifier = openbell-{self._name}
-logfile = {log}
+logfile = {logs}/supervisord.log
 logfile_maxbytes = 1MB
 logfile_backups = 1
-pidfile = {_escaped(str(self._folder / "supervisord.pid"))}
-childlogdir = {_escaped(str(self.logs))}
-directory = {_escaped(str(self._folder))}
+pidfile = supervisord.pid
+childlogdir = {logs}
 umask = 077
 silent = true
 user = {getpass.getuser()}
@@ -289,11 +290,6 @@ files = programs/*.conf
 """
 
 
-def _escaped(value: str) -> str:
-    """Escape what supervisord would expand."""
-    return value.replace("%", "%%")
-
-
 def _quoted(word: str) -> str:
-    """Quote a word of a command: supervisord splits like a shell, and `;` after a space would begin a comment."""
-    return "'" + _escaped(word).replace("'", "'\"'\"'") + "'"
+    """Quote a word of a command: supervisord expands `%` and splits like a shell."""
+    return shlex.quote(word.replace("%", "%%"))

@@ -59,7 +59,6 @@ def configure(cache: Cache) -> None:
         "bind": "127.0.0.1",
         "port": str(cache.port),
         "requirepass": cache.password,
-        "dir": f'"{cache.folder}"',
         "save": '""',
         "appendonly": "no",
         "daemonize": "no",
@@ -70,7 +69,7 @@ def configure(cache: Cache) -> None:
 
 
 def server_command(cache: Cache) -> list[str]:
-    """Compose the command of the server in the foreground, logging to standard output."""
+    """Compose the command of the server in the foreground, in its folder, logging to standard output."""
     return [str(binary()), str(cache.configuration)]
 
 
@@ -112,6 +111,7 @@ async def temporary(folder: Path) -> AsyncIterator[str]:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            cwd=cache.folder,
             start_new_session=True,
         )
     try:

@@ -201,7 +201,7 @@ class Environment:
             priority=10,
         )
         store = Program(
-            name=VALKEY, command=tuple(valkey.server_command(cache)), folder=str(self.folder), env=path, priority=20
+            name=VALKEY, command=tuple(valkey.server_command(cache)), folder=str(cache.folder), env=path, priority=20
         )
         await self.supervisor.start()
         await self.supervisor.add([database, store, self.router.program()])

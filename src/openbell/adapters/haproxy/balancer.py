@@ -34,6 +34,8 @@ from openbell.machine import Program, Server, ServerState, ServiceCheck
 from openbell.ports import AdapterError, RouteChange
 
 PROGRAM = "haproxy"
+MAP_NAME = "routes.map"
+"""The map as HAProxy calls it, which runs in its folder: a folder's name may have what it would misread."""
 
 T = TypeVar("T")
 
@@ -65,12 +67,12 @@ class Haproxy:
         self._folder = folder
         self._reload = reload
         self._configuration = folder / "haproxy.cfg"
-        self._map = folder / "routes.map"
+        self._map = folder / MAP_NAME
         self._topology_file = folder / "topology.json"
         self._route_file = folder / "route.json"
         self._checks_file = folder / "failed-checks.json"
         self._runtime = Runtime(sockets / "haproxy.sock")
-        self._place = Place(str(sockets / "haproxy.sock"), str(self._map), min(4, os.cpu_count() or 1), port_of)
+        self._place = Place(str(sockets / "haproxy.sock"), MAP_NAME, min(4, os.cpu_count() or 1), port_of)
         self._lock = asyncio.Lock()
         # Apart from the other, so that traffic can be taken away from a slot while servers are being added to it.
         self._route_lock = asyncio.Lock()
@@ -80,7 +82,7 @@ class Haproxy:
         self._save(self._topology())
         if not self._map.exists():
             write_whole(self._map, b"")
-        command = (binary(), "-W", "-db", "-f", str(self._configuration))
+        command = (binary(), "-W", "-db", "-f", self._configuration.name)
         return Program(name=PROGRAM, command=command, folder=str(self._folder), priority=30, stop_timeout_s=5.0)
 
     def ports(self) -> dict[str, int]:
@@ -181,7 +183,7 @@ class Haproxy:
             entries = map_entries(topology, weights, sessions)
             content = "".join(f"{name} {backend}\n" for name, backend in entries.items())
             write_whole(self._map, content.encode(), durable=True)
-            switch_ms = await self._runtime.replace_map(self._map, content)
+            switch_ms = await self._runtime.replace_map(MAP_NAME, content)
             change = RouteChange(switch_ms, time.time())
             made = Route(weights, sessions, key, change.switch_ms, change.at_s)
             write_whole(self._route_file, msgspec.json.encode(made), durable=True)
@@ -190,7 +192,7 @@ class Haproxy:
     async def weights(self) -> dict[str, int]:
         """The weights in force, by slot, as the running map has them; all 0 while nothing was ever routed."""
         topology = self._topology()
-        answer = await self._runtime.ask(f"show map {self._map}")
+        answer = await self._runtime.ask(f"show map {MAP_NAME}")
         weighted = [name for name, check in topology.services().items() if check.protocol in ("http", "websocket")]
         # A service that only one slot has tells nothing of the weights, so one that both have is asked for.
         service = max(weighted, key=lambda name: len(topology.owners(name)), default="")

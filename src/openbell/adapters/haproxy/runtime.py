@@ -70,7 +70,7 @@ class Runtime:
                 raise AdapterError(SYSTEM, "del server", f"{name}: {answer}", retryable=True)
             await asyncio.sleep(0.05)
 
-    async def replace_map(self, map_file: Path, content: str) -> float:
+    async def replace_map(self, map_file: str, content: str) -> float:
         """Prepare a new version of the map, and commit it; returns the commit's round trip in milliseconds."""
         answer = await self.ask(f"prepare map {map_file}")
         if "New version created" not in answer:
