@@ -79,10 +79,12 @@ RETURNS TABLE (ordinal bigint, seq bigint, fresh boolean, payload text) LANGUAGE
 DECLARE
     base bigint;
     added bigint;
+    recorded timestamptz;
 BEGIN
     SELECT last_seq INTO STRICT base FROM log_counter WHERE shard = p_shard FOR UPDATE;
+    recorded := clock_timestamp();
     INSERT INTO commands (shard, seq, account, client_order_id, payload, recorded_at)
-    SELECT p_shard, base + row_number() OVER (ORDER BY i.n), i.account, i.id, i.payload, clock_timestamp()
+    SELECT p_shard, base + row_number() OVER (ORDER BY i.n), i.account, i.id, i.payload, recorded
     FROM (SELECT DISTINCT ON (u.account, u.id) u.*
           FROM unnest(p_accounts, p_ids, p_payloads) WITH ORDINALITY AS u (account, id, payload, n)
           ORDER BY u.account, u.id, u.n) AS i
