@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from openbell.cli.project import CheckDocument
+from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
 from openbell.wiring.pipeline import RunDocument
@@ -30,6 +31,7 @@ PRINTED: dict[str, Printed] = {
         "a rollout; `resume` prints a list of them, `why` one and its events",
     ),
     "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; `status` prints a list without a name"),
+    "demo-report": Printed(DemoReport, ("demo",), "the demo's reckoning, also in build/demo/report.json"),
     "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
 }
 PRINTED_OTHERWISE = ("log", "resume", "why", "status")
