@@ -102,6 +102,7 @@ class HaproxyLog:
     def __init__(self, path: Path, is_running: Callable[[], Awaitable[bool]]) -> None:
         self._path = path
         self._is_running = is_running
+        self._begun = False
         self._inode: int | None = None
         self._offset = 0
         self._rest = b""
@@ -111,8 +112,9 @@ class HaproxyLog:
     async def begin(self) -> None:
         """Count from now on; what the log has already is passed over. Else the first call of `sample` does so."""
         async with self._lock:
-            if self._inode is None:
+            if not self._begun:
                 await asyncio.to_thread(self._skip)
+                self._begun = True
 
     async def sample(self, slot: str) -> Sample:
         """What the slot did since the previous call; not observed when HAProxy is down or its log cannot be read."""
