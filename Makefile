@@ -39,7 +39,7 @@ clean: ## remove .venv and everything that was built
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.xml
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-install:
+install: ## bring .venv to what requirements.lock says; every other target does it first
 	@.ci/bootstrap
 
 # The checks, each a target of its own: make check-types.
