@@ -177,7 +177,7 @@ async def test_hints_arrive_and_survive_a_reconnect(valkey_url: str) -> None:
 
     async def follow() -> None:
         async for message in subscriber.messages():
-            received.append(message)
+            received.append(message)  # noqa: PERF401 - an endless loop
 
     following = asyncio.create_task(follow())
     await wait_until(lambda: subscriber.connected, "subscribed")
