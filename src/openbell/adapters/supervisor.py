@@ -224,9 +224,13 @@ class Supervisord:
         return result
 
     def _prepare_folders(self) -> None:
-        for folder in (self._programs, self.logs, self._socket.parent):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = self._socket.parent.stat()
+        try:
+            for folder in (self._programs, self.logs, self._socket.parent):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = self._socket.parent.stat()
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}"
+            raise AdapterError(SYSTEM, "start", message, retryable=True, effect="not_applied") from error
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             message = f"{self._socket.parent} belongs to somebody else or is open to others. Remove it."
             raise AdapterError(SYSTEM, "start", message, effect="not_applied")

@@ -26,7 +26,7 @@ from openbell.adapters.processes import Occupation, Processes
 from openbell.adapters.processes.runtime import Surroundings
 from openbell.adapters.supervisor import Supervisord
 from openbell.core.project import Project, Service
-from openbell.files import LockTimeoutError, exclusive, write_whole
+from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
 from openbell.ports import AdapterError
 from openbell.wiring.state import StateFolder
@@ -161,8 +161,6 @@ class Environment:
         try:
             async with exclusive(self.folder / "lock"):
                 yield
-        except LockTimeoutError as error:
-            raise AdapterError(self.name, operation, str(error), retryable=True, effect="not_applied") from error
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise AdapterError(self.name, operation, f"{where}{error.strerror or error}") from error

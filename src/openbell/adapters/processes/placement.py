@@ -74,8 +74,4 @@ class PlacementFile:
             placements.pop(slot, None)
         else:
             placements[slot] = occupation
-        content = msgspec.json.format(msgspec.json.encode(placements), indent=2)
-        try:
-            write_whole(self._path, content, durable=True)
-        except OSError as error:
-            raise AdapterError(SYSTEM, "write", f"{self._path}: {error.strerror}", effect="not_applied") from error
+        write_whole(self._path, msgspec.json.format(msgspec.json.encode(placements), indent=2), durable=True)

@@ -19,7 +19,7 @@ import msgspec
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.project import Environment
 from openbell.core.release import Release
-from openbell.files import LockTimeoutError, exclusive, write_whole
+from openbell.files import exclusive, write_whole
 from openbell.machine import Program
 from openbell.ports import AdapterError
 
@@ -77,22 +77,23 @@ async def prepare(runtime: Runtime, log: Path, path: str) -> None:
     marker = runtime.folder / "runtime.prepared"
     if command is None or marker.exists():
         return
-    try:
-        async with exclusive(runtime.folder / "runtime.lock", timeout_s=PREPARE_TIMEOUT_S):
-            if marker.exists():
-                return
-            await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
-            words = runtime.fill_in(command, {})
-            env = {**os.environ, "PATH": path}
-            await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S)
-            write_whole(marker, b"")
-    except LockTimeoutError as error:
-        raise AdapterError(SYSTEM, "prepare", str(error), retryable=True, effect="not_applied") from error
+    async with exclusive(runtime.folder / "runtime.lock", timeout_s=PREPARE_TIMEOUT_S):
+        if marker.exists():
+            return
+        await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
+        words = runtime.fill_in(command, {})
+        env = {**os.environ, "PATH": path}
+        await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S)
+        write_whole(marker, b"")
 
 
 async def run(what: str, command: str, folder: Path, env: dict[str, str], log: Path, *, timeout_s: float) -> None:
     """Run a shell command to its end, its output to a log; raises `AdapterError` with its last lines when it fails."""
-    with log.open("ab") as output:
+    try:
+        output = await asyncio.to_thread(log.open, "ab")
+    except OSError as error:
+        raise AdapterError(SYSTEM, what, f"{log}: {error.strerror}", retryable=True, effect="not_applied") from error
+    with output:
         begin = output.tell()
         process = await asyncio.create_subprocess_exec(
             *_shell(command),

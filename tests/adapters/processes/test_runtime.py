@@ -1,0 +1,98 @@
+"""A release made ready once, and what its processes get."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openbell.adapters.processes import runtime
+from openbell.adapters.processes.placement import Instance
+from openbell.adapters.processes.runtime import Runtime, Surroundings
+from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
+from openbell.core.release import Release
+from openbell.ports import AdapterError
+from openbell.programs import supervised
+
+
+def made(folder: Path, *, prepare: str | None = None, secrets: tuple[str, ...] = (), run: str = "serve") -> Runtime:
+    project = Project(
+        project=ProjectInfo(name="tiny"),
+        services={"api": Service(protocol="http", run=run, env={"LEVEL": "service", "MODE": "fast"})},
+        release=ReleaseInfo(prepare=prepare),
+        environments={"production": Environment(secrets=secrets, env={"LEVEL": "environment"})},
+    )
+    release = Release(project, "c0ffee", ())
+    (folder / "artifacts").mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(release))
+    return runtime.load(folder, release.digest)
+
+
+def surroundings(**secrets: str) -> Surroundings:
+    return Surroundings("production", lambda: {"DATABASE_URL": "postgresql://x"}, secrets.get, os.environ["PATH"])
+
+
+async def test_a_release_is_prepared_once_also_by_several_at_once(tmp_path: Path) -> None:
+    release = made(tmp_path / "r", prepare="mkdir {release} && ls {artifacts} && echo once >> ../count")
+    log = tmp_path / "prepare.log"
+    await asyncio.gather(*(runtime.prepare(release, log, os.environ["PATH"]) for _ in range(3)))
+    assert (tmp_path / "r" / "count").read_text() == "once\n"
+    assert release.prepared.is_dir()
+
+
+async def test_a_preparation_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
+    release = made(tmp_path / "r", prepare="mkdir {release}; touch {release}/good")
+    release.prepared.mkdir()
+    (release.prepared / "half").touch()
+    await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+    assert [path.name for path in release.prepared.iterdir()] == ["good"]
+
+
+async def test_a_preparation_that_fails_tells_the_command_and_its_last_lines(tmp_path: Path) -> None:
+    release = made(tmp_path / "r", prepare="echo before\necho the reason >&2\nfalse\necho never")
+    for _ in range(2):
+        with pytest.raises(AdapterError, match=r"ended with 1\nbefore\nthe reason$"):
+            await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+
+
+async def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="did not end within 0 s"):
+        await runtime.run("expand", "sleep 60 & echo $! > child; wait", tmp_path, {}, tmp_path / "log", timeout_s=0.3)
+    assert supervised.start_ticks(int((tmp_path / "child").read_text())) is None
+
+
+def test_a_process_gets_its_environment_most_special_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNRELATED", "x")
+    release = made(
+        tmp_path / "r", secrets=("API_KEY",), run="serve --port {port} --as {instance} --json '{\"a\": {b}}'"
+    )
+    instance = Instance("blue-api-1", "api", 20001, 20001)
+    program = runtime.program_of(release, surroundings(API_KEY="k"), "blue", "1.0.0", instance)
+    assert program.command == ("serve", "--port", "20001", "--as", "blue-api-1", "--json", '{"a": {b}}')
+    env = program.env
+    assert (env["LEVEL"], env["MODE"], env["API_KEY"], env["DATABASE_URL"]) == (
+        "service",
+        "fast",
+        "k",
+        "postgresql://x",
+    )
+    assert (env["OPENBELL_SLOT"], env["OPENBELL_INSTANCE"], env["PORT"]) == ("blue", "blue-api-1", "20001")
+    assert env["PATH"].startswith(str(release.prepared / "bin") + ":")
+    assert "UNRELATED" not in env
+    assert program.folder == str(release.artifacts)
+
+
+def test_a_secret_that_nobody_gave_is_named(tmp_path: Path) -> None:
+    release = made(tmp_path / "r", secrets=("API_KEY",))
+    with pytest.raises(AdapterError, match=r"secret API_KEY of environment production is not set.*secrets\.toml"):
+        runtime.environment_of(release, surroundings())
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "is not on this machine"), ("{}", "cannot be read")])
+def test_a_manifest_that_is_missing_or_damaged(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(AdapterError, match=message) as caught:
+        runtime.load(tmp_path, "sha256:1")
+    assert caught.value.effect == "not_applied"
