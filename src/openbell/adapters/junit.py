@@ -13,14 +13,14 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
-from openbell.core.report import SHOWN_MAX, FailedTest, Tests
+from openbell.core.report import SHOWN_MAX, FailedTest, Suite
 from openbell.ports import AdapterError
 
 FILE_SIZE_MAX = 50_000_000
 _PLACE = re.compile(r"^(?P<file>[^\s:]+\.\w+):(?P<line>\d+):", re.MULTILINE)
 
 
-def read(file: Path) -> Tests:
+def read(file: Path) -> Suite:
     """Read a JUnit file; raises `AdapterError` when it is missing, too large or no JUnit XML."""
     root = _parse(file)
     if root.tag not in ("testsuites", "testsuite"):
@@ -35,7 +35,7 @@ def read(file: Path) -> Tests:
         broken = [child for tag in ("failure", "error") for child in case.findall(tag)]
         if broken:
             failures.append(_failed(case, broken[0]))
-    return Tests(total, len(failures), skipped, round(duration_s, 3), tuple(failures[:SHOWN_MAX]))
+    return Suite(total, len(failures), skipped, round(duration_s, 3), tuple(failures[:SHOWN_MAX]))
 
 
 def _parse(file: Path) -> Element:

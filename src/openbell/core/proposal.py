@@ -219,5 +219,5 @@ def _write_run(commands: tuple[str, ...]) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """Write a string as TOML; JSON's escapes are a part of TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    """Write a string as TOML; JSON's escapes are a part of TOML's, which wants DEL escaped as well."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -47,7 +47,7 @@ class FailedTest(msgspec.Struct, frozen=True):
     place: str = ""
 
 
-class Tests(msgspec.Struct, frozen=True):
+class Suite(msgspec.Struct, frozen=True):
     """What a test report says."""
 
     total: int
@@ -86,7 +86,7 @@ class Reports(msgspec.Struct, frozen=True):
     """Everything a job's reports said; `unreadable` names those that are missing or broken, with the reason."""
 
     findings: Findings | None = None
-    tests: Tests | None = None
+    tests: Suite | None = None
     coverage: Coverage | None = None
     load: Load | None = None
     unreadable: tuple[str, ...] = ()

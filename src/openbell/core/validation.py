@@ -273,7 +273,7 @@ def _check_rollout_numbers(at: tuple[str, ...], environment: Environment) -> Ite
         yield Problem(
             (*at_rollout, "max_surge"), "max_surge and max_unavailable cannot both be 0: no replica could move."
         )
-    if not 0 <= policy.keep_replicas <= environment.replicas:
+    if not 0 <= policy.keep_replicas <= max(1, environment.replicas):
         yield Problem(
             (*at_rollout, "keep_replicas"),
             f"{policy.keep_replicas}: keep 0 to {environment.replicas} replicas of the old side.",
