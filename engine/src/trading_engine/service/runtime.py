@@ -22,6 +22,7 @@ from trading_engine.version import service_version
 _DRAIN_ON_STOP_S = 6.0
 _SPREAD_ON_STOP_S = 1.0
 _SETTLE_S = 0.2
+_STOP_S = 2.5
 _log = logging.getLogger("trading_engine")
 
 
@@ -122,7 +123,8 @@ async def serve(
     await _wait_idle(operations, 1.5)
     server.should_exit = True
     await serving
-    await service.stop()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(service.stop(), _STOP_S)
     _log.info("%s stopped", service.name)
 
 
