@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import socket
@@ -245,6 +246,33 @@ async def test_a_release_with_a_new_service_is_reachable_without_a_lost_request(
     stop.set()
     await worker
     assert failed == 0
+
+
+async def test_fix_sessions_move_when_they_are_handed_over(environment: Environment) -> None:
+    async def log_on() -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+        host, _, port = environment.addresses()["fix-gateway_address"].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        return reader, writer, json.loads(await reader.readline())["slot"]
+
+    release = write_release(environment._state, "1.1.0", project(OTHER="fix"))
+    await environment.platform.place("green", release, 1, timeout_s=DEADLINE_S, key="fix")
+    reader, writer, slot = await log_on()
+    assert slot == "blue"
+    await environment.router.route({"blue": 95, "green": 5}, "blue", key="canary")
+    writer.write(b"order 1\n")
+    assert await reader.readline() == b"order 1\n", "a change of weights touches no session"
+
+    await environment.router.route({"green": 100}, "green", key="cutover")
+    (fix, _, _) = await environment.platform.drain("blue", "green", 0, key="handover")
+    assert (fix.service, fix.moved, fix.remaining) == ("fix-gateway", 1, 0)
+    assert await reader.readline() == b"bye\n"
+    writer.close()
+    _, writer, slot = await log_on()
+    assert slot == "green"
+    writer.close()
+    await environment.router.route({"blue": 100}, "blue", key="cutover back")
+    await environment.platform.drain("green", "blue", 0, key="handover back")
+    await environment.platform.retire("green", 0, key="fix away")
 
 
 async def test_the_status_tells_what_runs_where(environment: Environment) -> None:

@@ -137,6 +137,8 @@ defaults
   timeout client 30s
   timeout server 30s
   timeout tunnel 1h
+  timeout client-fin 10s
+  timeout server-fin 10s
   timeout http-request 10s
   timeout queue 5s
   option redispatch
