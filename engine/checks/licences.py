@@ -30,7 +30,8 @@ def main(requirements: str) -> int:
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     refused = [package for package in found if not is_allowed(package["License"])]
     for package in refused:
-        print(f"{package['Name']} {package['Version']}: {package['License'].strip().partition(chr(10))[0]!r} is not allowed")
+        licence = package["License"].strip().partition("\n")[0]
+        print(f"{package['Name']} {package['Version']}: {licence!r} is not allowed")
     print(f"{len(found)} packages, {len(refused)} with a licence that is not on the list")
     return 1 if refused or not found else 0
 
