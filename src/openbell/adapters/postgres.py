@@ -182,11 +182,13 @@ async def temporary(folder: Path) -> AsyncIterator[str]:
 async def _wait_started(cluster: Cluster, process: asyncio.subprocess.Process, log: Path) -> None:
     ready = asyncio.ensure_future(wait_ready(cluster))
     ended = asyncio.ensure_future(process.wait())
-    done, pending = await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    if ended in done:
+    try:
+        await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+        ended.cancel()
+        await asyncio.gather(ready, ended, return_exceptions=True)
+    if process.returncode is not None:
         output = await asyncio.to_thread(log.read_text, errors="replace")
         raise AdapterError(SYSTEM, "start", _refusal(output), effect="not_applied")
     ready.result()

@@ -10,6 +10,7 @@ Source: https://supervisord.org/api.html and .../subprocess.html
 import asyncio
 import contextlib
 import getpass
+import importlib.util
 import os
 import shlex
 import signal
@@ -32,6 +33,13 @@ CALL_TIMEOUT_S = 60.0
 START_RETRIES = 30
 LOG_ROTATION = "log-rotation"
 NO_SUCH_PROGRAM, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED = 10, 60, 70, 90
+
+
+def refuse_missing() -> None:
+    """Raise `AdapterError` with the remedy when supervisord is not installed."""
+    if importlib.util.find_spec("supervisor") is None:
+        message = "the package supervisor is not installed. Install it: pip install 'openbell[local]'"
+        raise AdapterError(SYSTEM, "locate", message, effect="not_applied")
 
 
 class Supervisord:

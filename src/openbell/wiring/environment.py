@@ -24,7 +24,7 @@ from openbell.adapters.haproxy import binary as haproxy_binary
 from openbell.adapters.loopback import PortBook, holder, is_free
 from openbell.adapters.processes import Occupation, Processes
 from openbell.adapters.processes.runtime import Surroundings
-from openbell.adapters.supervisor import Supervisord
+from openbell.adapters.supervisor import Supervisord, refuse_missing
 from openbell.core.project import Project, Service
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
@@ -216,16 +216,18 @@ class Environment:
         task = asyncio.ensure_future(ready())
         before = (await self.supervisor.states())[name].restarts
         problem = ""
-        while not task.done() and not problem:
-            await asyncio.wait({task}, timeout=INFRASTRUCTURE_POLL_S)
-            state = (await self.supervisor.states())[name]
-            starts = state.restarts - before + (state.state == "backoff")
-            if state.state == "fatal" or starts > INFRASTRUCTURE_CRASHES_MAX:
-                problem = "ends again and again"
-        task.cancel()
-        for result in await asyncio.gather(task, return_exceptions=True):
-            if isinstance(result, AdapterError):
-                problem = result.message
+        try:
+            while not task.done() and not problem:
+                await asyncio.wait({task}, timeout=INFRASTRUCTURE_POLL_S)
+                state = (await self.supervisor.states())[name]
+                starts = state.restarts - before + (state.state == "backoff")
+                if state.state == "fatal" or starts > INFRASTRUCTURE_CRASHES_MAX:
+                    problem = "ends again and again"
+        finally:
+            task.cancel()
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, AdapterError):
+            problem = result.message
         if problem:
             lines = await self.supervisor.last_lines(name, lines=8)
             raise AdapterError(name, "start", f"{problem}; {self.logs / name}.log ends\n{lines}", retryable=True)
@@ -260,6 +262,7 @@ _ADDRESS_FORMS = {
 
 def refuse_missing_wheels() -> None:
     """Raise `AdapterError` with the remedy when a part of an environment is not installed."""
+    refuse_missing()
     postgres.binaries()
     valkey.binary()
     haproxy_binary()
