@@ -39,7 +39,8 @@ def product(built: Product) -> Iterator[Product]:
     forget(built)
     yield built
     for name in ("production", "staging"):
-        built.run("down", name, "--purge", expect=None)
+        if (built.folder / "state" / "environments" / name).exists():
+            built.run("down", name, "--purge", expect=None)
 
 
 def forget(product: Product) -> None:
