@@ -55,6 +55,7 @@ class Matcher:
         self._step_back_until = 0.0
         self._snapshot_seq = 0
         self._agreed = 0
+        self._retired = False
         self._give_up: asyncio.Future[bool] | None = None
         self._to_slot: str | None = None
         self.diverged: str | None = None
@@ -86,6 +87,10 @@ class Matcher:
                 _log.error("diverged %s", verdict)
                 DIVERGED.set(1)
                 await asyncio.sleep(5)
+
+    def retire(self) -> None:
+        """Takes the lead no more, because the process is going to end; what it leads it still hands over."""
+        self._retired = True
 
     async def hand_over(self, to_slot: str | None) -> None:
         """Gives the lead up if we have it: to another slot, or (None) to whoever is eligible besides us.
@@ -136,6 +141,8 @@ class Matcher:
 
     async def _try_to_lead(self) -> float:
         """Takes the lease if it is there for us; else returns how long to wait before looking again."""
+        if self._retired:
+            return _SHADOW_S
         lease = await read_lease(self._database)
         if lease.eligible_slot not in {None, self._slot}:
             return _SHADOW_S

@@ -53,7 +53,8 @@ class WorkerService:
         return int(self._matcher.leads)
 
     def refuse_new(self) -> None:
-        """Nothing to refuse: `/readyz` keeps new work away."""
+        """Never takes the lead again."""
+        self._matcher.retire()
 
     async def drain(self, order: DrainOrder) -> None:
         """Hands the lead over."""
