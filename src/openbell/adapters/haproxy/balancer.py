@@ -18,7 +18,6 @@ import msgspec
 
 from openbell.adapters.haproxy.configuration import (
     BUCKETS,
-    CHECK_INTERVAL_MS,
     SLOTS,
     Place,
     Topology,
@@ -36,6 +35,9 @@ from openbell.ports import AdapterError, RouteChange
 PROGRAM = "haproxy"
 MAP_NAME = "routes.map"
 """The map as HAProxy calls it, which runs in its folder: a folder's name may have what it would misread."""
+DOWN_SECONDS_PER_CHECK = 2
+"""So much time down counts as one failed check. Checks are made more often, to take an instance back soon; but a crash
+that is repaired within seconds shall not break the limit for failed checks, for restarts have a limit of their own."""
 
 T = TypeVar("T")
 
@@ -221,7 +223,7 @@ class Haproxy:
     def _count_failed(self, topology: Topology, statistics: Statistics) -> dict[str, int]:
         """Count failed checks since a server was added, also through restarts of HAProxy.
 
-        HAProxy counts a failed check while a server is up, and for the time that it is down only the seconds.
+        HAProxy counts the checks that fail while a server is up, three until it is down, and then only seconds.
         """
         known = _load(self._checks_file, dict[str, FailedChecks]) or {}
         counts = {}
@@ -231,7 +233,7 @@ class Haproxy:
             now = last.now if last.worker == statistics.worker else 0
             row = statistics.servers.get(address_of(server))
             if row is not None:
-                now = int(row["chkfail"] or 0) + int(row["downtime"] or 0) * 1000 // CHECK_INTERVAL_MS
+                now = int(row["chkfail"] or 0) + int(row["downtime"] or 0) // DOWN_SECONDS_PER_CHECK
             counts[name] = FailedChecks(statistics.worker, before, now)
         if counts != known:
             write_whole(self._checks_file, msgspec.json.encode(counts))

@@ -14,8 +14,7 @@ from openbell.machine import Server, ServiceCheck
 
 SLOTS = ("blue", "green")
 BUCKETS = 100
-CHECK_INTERVAL_MS = 500
-CHECK = f"check inter {CHECK_INTERVAL_MS}ms fall 3 rise 1"
+CHECK = "check inter 500ms fall 3 rise 1"
 LOG_TAG = "openbell"
 LOG_FORMAT = f"{LOG_TAG} %[date(0,ms)] %b %s %ST %Ta %ts"
 SESSION_LOG_FORMAT = f"{LOG_TAG}-session %[date(0,ms)] %b %s %Tt %ts"
@@ -136,6 +135,7 @@ defaults
   timeout connect 1s
   timeout client 30s
   timeout server 30s
+  timeout check 2s
   timeout tunnel 1h
   timeout client-fin 10s
   timeout server-fin 10s
