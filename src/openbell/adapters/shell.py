@@ -15,7 +15,7 @@ import shutil
 import signal
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +51,7 @@ class Masker:
                 if len(part.strip()) >= MASKED_LENGTH_MIN:
                     forms |= {part: True, json.dumps(part)[1:-1]: True, urllib.parse.quote(part, safe=""): True}
         self._forms = sorted(forms, key=len, reverse=True)
+        self.longest = len(self._forms[0]) if self._forms else 0
 
     def mask(self, text: str) -> str:
         """Return the text with every secret replaced."""
@@ -72,34 +73,39 @@ class _Log:
 
     def feed(self, chunk: bytes) -> None:
         *lines, self.pending = (self.pending + chunk).split(b"\n")
-        for line in lines:
-            self._line(line)
         if len(self.pending) > LINE_BYTES_MAX:
-            self._line(self.pending)
-            self.pending = b""
+            # Cut an endless line, but not through a secret of which the rest is still to come.
+            text = self.masker.mask(self.pending.decode(errors="replace"))
+            lines.append(text[: len(text) - self.masker.longest].encode())
+            self.pending = text[len(text) - self.masker.longest :].encode()
+        self._write(lines)
 
     def close(self) -> None:
         if self.pending:
-            self._line(self.pending)
+            self._write([self.pending])
             self.pending = b""
-        self.stream.flush()
 
-    def _line(self, line: bytes) -> None:
-        text = self.masker.mask(line.rstrip(b"\r").decode(errors="replace"))
-        self.last.append(text)
-        content = text.encode() + b"\n"
-        if self.written <= LOG_BYTES_MAX < self.written + len(content):
-            content = b"... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000)
-            self.stream.write(content)
-        elif self.written <= LOG_BYTES_MAX:
-            self.stream.write(content)
+    def _put(self, content: bytes) -> None:
+        """Write all of it: a file without a buffer may take a part, and says why only when asked again."""
+        while content:
+            content = content[self.stream.write(content) :]
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        texts = [self.masker.mask(line.rstrip(b"\r").decode(errors="replace")) for line in lines]
+        content = "".join(f"{text}\n" for text in texts).encode()
+        if self.written <= LOG_BYTES_MAX:
+            self._put(content[: LOG_BYTES_MAX - self.written])
+            if self.written + len(content) > LOG_BYTES_MAX:
+                self._put(b"\n... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000))
         self.written += len(content)
+        self.last.extend(texts)
         if self.on_line:
-            self.on_line(text)
+            for text in texts:
+                self.on_line(text)
 
 
 def command_line(script: str) -> list[str]:
-    """Compose the command that runs a script: bash, stopping at the first failing command; sh where there is no bash."""
+    """Compose the command that runs a script: bash, which stops at the first failure; sh where there is no bash."""
     bash = shutil.which("bash")
     return [bash, "-euo", "pipefail", "-c", script] if bash else ["/bin/sh", "-eu", "-c", script]
 
@@ -120,18 +126,19 @@ async def run(
     Raises `AdapterError` when it cannot be started or its log cannot be written (a full disk).
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
+    with log.open("ab", buffering=0) as stream, _pipe() as (reading_end, writing_end):
         writer = _Log(stream, Masker(secrets), on_line)
         try:
             process = await asyncio.create_subprocess_exec(
                 *command_line(script), cwd=folder, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True,
+                stdout=writing_end, stderr=writing_end, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             message = f"the job cannot be started: {error.strerror or error}"
             raise AdapterError(SYSTEM, "start", message, effect="not_applied") from error
+        writing_end.close()
         try:
-            exit_code = await _follow(process, writer, stop, grace_s)
+            exit_code = await _follow(process, reading_end, writer, stop, grace_s)
             writer.close()
         except OSError as error:
             message = f"the log cannot be written: {error.strerror or error} ({log.parent})"
@@ -141,9 +148,19 @@ async def run(
     return Ended(exit_code, tuple(writer.last))
 
 
-async def _follow(process: asyncio.subprocess.Process, writer: _Log, stop: asyncio.Event, grace_s: float) -> int:
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Make a pipe of our own: asyncio's keeps `wait` from returning while a background child has it open."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as reading_end, os.fdopen(writing, "wb", 0) as writing_end:
+        yield reading_end, writing_end
+
+
+async def _follow(
+    process: asyncio.subprocess.Process, output: BinaryIO, writer: _Log, stop: asyncio.Event, grace_s: float
+) -> int:
     """Copy the output until the command ends; end it when asked to. Background children may hold the pipe open."""
-    reading = asyncio.create_task(_copy(process, writer))
+    reading = asyncio.create_task(_copy(output, writer))
     ending = asyncio.create_task(process.wait())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -165,11 +182,15 @@ async def _follow(process: asyncio.subprocess.Process, writer: _Log, stop: async
         await asyncio.gather(reading, ending, stopping, return_exceptions=True)
 
 
-async def _copy(process: asyncio.subprocess.Process, writer: _Log) -> None:
-    if process.stdout is None:
-        return
-    while chunk := await process.stdout.read(65536):
-        writer.feed(chunk)
+async def _copy(output: BinaryIO, writer: _Log) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), output)
+    try:
+        while chunk := await reader.read(65536):
+            writer.feed(chunk)
+    finally:
+        transport.close()
 
 
 async def _end_group(process: asyncio.subprocess.Process, grace_s: float) -> None:
@@ -178,10 +199,12 @@ async def _end_group(process: asyncio.subprocess.Process, grace_s: float) -> Non
     if not _signal_group(process.pid, signal.SIGTERM):
         return
     deadline = loop.time() + grace_s
+    pause_s = 0.005
     while loop.time() < deadline:
-        if not _signal_group(process.pid, 0):
+        await asyncio.sleep(pause_s)
+        if not _has_living_members(process.pid):
             return
-        await asyncio.sleep(0.02)
+        pause_s = min(0.1, 2 * pause_s)
     _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
 
@@ -192,13 +215,17 @@ def _signal_group(group: int, number: int) -> bool:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return _has_members(group)
     return True
 
 
-def _has_members(group: int) -> bool:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.getpgid(group)
-        return True
+def _has_living_members(group: int) -> bool:
+    """Say whether somebody of a process group runs; the dead that nobody has collected yet do not count."""
+    if not _signal_group(group, 0):
+        return False
+    import psutil
+
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return True
     return False

@@ -1,0 +1,53 @@
+"""Cobertura: rates from counts or rates, and nothing from anywhere else."""
+
+from pathlib import Path
+
+import pytest
+
+from openbell.adapters import cobertura
+from openbell.ports import AdapterError
+
+DOCTYPE = '<?xml version="1.0"?><!DOCTYPE coverage SYSTEM "http://cobertura.sourceforge.net/xml/coverage-04.dtd">'
+
+
+def write(tmp_path: Path, content: str) -> Path:
+    file = tmp_path / "coverage.xml"
+    file.write_text(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("attributes", "lines", "branches"),
+    [
+        ('line-rate="0.7" branch-rate="0" branches-valid="0"', 70.0, None),
+        ('line-rate="0.7" lines-covered="699" lines-valid="1000"', 69.9, None),
+        ('line-rate="1" branch-rate="0.5" branches-covered="1" branches-valid="2"', 100.0, 50.0),
+        ('line-rate="0" lines-covered="0" lines-valid="0"', 0.0, None),
+    ],
+)
+def test_rates(tmp_path: Path, attributes: str, lines: float, branches: float | None) -> None:
+    found = cobertura.read(write(tmp_path, f"{DOCTYPE}<coverage {attributes}/>"))
+    assert (found.lines_pct, found.branches_pct) == (lines, branches)
+
+
+@pytest.mark.parametrize(
+    "attributes", ["", 'line-rate="x"', 'line-rate="nan"', 'line-rate="7"', 'line-rate="-1"', 'line-rate="inf"']
+)
+def test_a_rate_that_is_none(tmp_path: Path, attributes: str) -> None:
+    with pytest.raises(AdapterError, match="does not say which share"):
+        cobertura.read(write(tmp_path, f"<coverage {attributes}/>"))
+
+
+def test_what_is_no_cobertura(tmp_path: Path) -> None:
+    for text in ("", "<coverage", '<!DOCTYPE c [<!ENTITY a SYSTEM "file:///etc/passwd">]><coverage line-rate="&a;"/>'):
+        with pytest.raises(AdapterError, match="no Cobertura file"):
+            cobertura.read(write(tmp_path, text))
+    with pytest.raises(AdapterError, match="does not say"):
+        cobertura.read(write(tmp_path, '<html line-rate="1"/>'))
+    with pytest.raises(AdapterError, match="was not written"):
+        cobertura.read(tmp_path / "gone.xml")
+    file = tmp_path / "huge.xml"
+    with file.open("wb") as stream:
+        stream.truncate(cobertura.FILE_SIZE_MAX + 1)
+    with pytest.raises(AdapterError, match="larger than 50 MB"):
+        cobertura.read(file)
