@@ -168,7 +168,7 @@ class Switch:
                 await asyncio.gather(_pipe(reader, onward_writer), _pipe(onward_reader, writer))
             finally:
                 onward_writer.close()
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

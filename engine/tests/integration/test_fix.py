@@ -4,11 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from harness.stand import HOST, Running, Stand, Switch, wait_until
 from trading_engine.clients.fix import FixClient
+from trading_engine.core.codes import OrderType, Side
+from trading_engine.core.commands import SubmitOrder
 from trading_engine.fix_gateway.codec import Fields, FixMessage, FrameReader, encode_fields, encode_message
+from trading_engine.journal.command_log import append_commands
+from trading_engine.journal.database import Database
 
 TIME = (60, "20260101-00:00:00.000")
 
@@ -134,6 +139,34 @@ async def test_an_early_logon_is_held_until_the_other_side_lets_go(stand: Stand,
     await second.logged_on()
     await first.close()
     await second.close()
+
+
+async def test_a_session_that_is_still_catching_up_can_be_handed_over(
+    stand: Stand, gateway: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Counterparty(gateway.fix_port)
+    await desk.logged_on()
+    await desk.close()
+    database = Database(stand.database_url)
+    await database.start()
+    orders = [SubmitOrder("flow", f"o{n}", "ACME", Side.BUY, OrderType.LIMIT, 1, 1, origin="DESK1") for n in range(300)]
+    await append_commands(database, orders)
+    await wait_until(lambda: _all_matched(database), "matched")
+    await database.stop()
+    monkeypatch.setattr("trading_engine.fix_gateway.connection._PAGE", 3)
+    desk = Counterparty(gateway.fix_port)
+    desk.client.incoming_seq, desk.client.outgoing_seq = 2, 2
+    await desk.logged_on()
+    green = await stand.fix("green")
+    await gateway.drain("green")
+    desk.client._port = green.fix_port
+    await wait_until(lambda: len(desk.reports) == 300, "all reports, over both gateways")
+    assert sorted(report.get(11) for report in desk.reports) == sorted(order.client_order_id for order in orders)
+    await desk.close()
+
+
+async def _all_matched(database: Database) -> bool:
+    return bool(await database.fetch_value("SELECT applied_seq FROM progress") == 300)
 
 
 class Wire:

@@ -36,6 +36,7 @@ _RENEW_S = 1.0
 _TICK_S = 0.25
 _PAGE = 500
 _LINGER_S = 1.0
+_SLOW_S = 10.0
 _decode_event = msgspec.json.Decoder(Event).decode
 
 
@@ -246,6 +247,7 @@ class Connection:
         while True:
             events = await read_channel(self._database, self._channel, self._reported_seq, limit=_PAGE)
             await self._report_events(events)
+            await self._wait_written()
             if len(events) < _PAGE:
                 return
 
@@ -255,9 +257,17 @@ class Connection:
             self._reports_due.clear()
             events, self._events = self._events, []
             await self._report_events(events)
+            await self._wait_written()
+
+    async def _wait_written(self) -> None:
+        """Lets a counterparty that reads slowly hold up its own reports, and nothing else: not under the lock."""
+        async with asyncio.timeout(_SLOW_S):
+            await self._writer.drain()
 
     async def _report_events(self, events: Sequence[FeedEvent]) -> None:
         async with self._lock:
+            if self._released:
+                raise Ended("handed over")
             reports: list[Reply] = []
             upto_seq = self._reported_seq
             for event in events:
@@ -268,12 +278,9 @@ class Connection:
                     report = self._report_of(event)
                     if report is not None:
                         reports.append(report)
-            if self._released:
-                return
             self._reported_seq = upto_seq
             if reports:
                 await self._commit(reports)
-                await self._writer.drain()
 
     def _report_of(self, stored: FeedEvent) -> Reply | None:
         event = _decode_event(stored.payload)
