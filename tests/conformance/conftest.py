@@ -1,4 +1,4 @@
-"""One world of each kind for a whole module; each test begins with empty slots."""
+"""One world of each kind for all contracts; each test begins with empty slots."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,8 +10,8 @@ from tests.conformance.worlds import LocalWorld, MemoryWorld, World
 
 
 @pytest_asyncio.fixture(
-    scope="module",
-    loop_scope="module",
+    scope="session",
+    loop_scope="session",
     params=["memory", pytest.param("local", marks=pytest.mark.slow)],
 )
 async def whole_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
@@ -28,8 +28,8 @@ async def whole_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
         await local.environment.down(purge=True)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def world(whole_world: World) -> World:
-    """The module's world with empty slots."""
+    """The world with empty slots."""
     await whole_world.reset()
     return whole_world

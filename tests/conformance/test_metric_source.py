@@ -5,7 +5,7 @@ import pytest
 from openbell.core.analysis.limits import LATENCY_EDGES_MS
 from tests.conformance.worlds import World
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIMEOUT_S = 20.0
 

@@ -8,7 +8,7 @@ from openbell.core.project import ReleaseInfo
 from openbell.ports import AdapterError
 from tests.conformance.worlds import World
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TIMEOUT_S = 20.0
 

@@ -93,7 +93,9 @@ def test_a_survivor_is_adopted_and_gets_the_signals(tmp_path: Path) -> None:
     assert "polite" in (tmp_path / "program.log").read_text()
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "1 2 3", "4194300 17", pytest.param(f"{os.getpid()} 1", id="ours")])
+@pytest.mark.parametrize(
+    "content", ["", "nonsense", "1 2 3", "4194300 17", pytest.param(f"{os.getpid()} 1", id="ours")]
+)
 def test_a_stranger_with_the_same_process_id_is_not_adopted(tmp_path: Path, content: str) -> None:
     (tmp_path / "program.pid").write_text(content)
     assert supervised.living_process(str(tmp_path / "program.pid")) is None

@@ -142,6 +142,7 @@ class Environment:
             if await self.supervisor.is_running() or not self.supervisor.is_cold():
                 progress(f"{self.name}: stopping")
                 await self._stop()
+            shutil.rmtree(self._state.sockets(self.name), ignore_errors=True)
             if purge:
                 progress(f"{self.name}: removing {self.folder}")
                 shutil.rmtree(self.folder, ignore_errors=True)
