@@ -1,0 +1,12 @@
+"""What all tests share: no time limit per example of a property, and nothing of the caller's openbell."""
+
+import os
+
+from hypothesis import settings
+
+# The machine may be busy with the other half of the tests. Where CI is set, hypothesis draws the same examples each time.
+settings.register_profile("openbell", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("openbell")
+
+for name in [name for name in os.environ if name.startswith("OPENBELL_") and not name.startswith("OPENBELL_TEST_")]:
+    del os.environ[name]
