@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-# The machine may be busy with the other half of the tests. Where CI is set, hypothesis draws the same examples each time.
+# The machine may be busy with the other half of the tests. Where CI is set, hypothesis always draws the same examples.
 settings.register_profile("openbell", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("openbell")
 
