@@ -1,8 +1,8 @@
 """The journal in SQLite: append-only, WAL, synchronous FULL. When `append` returns, the event survives a power cut.
 
 Several processes may share the file; a stream has one writer at a time by its `expect`ed sequence, an environment one
-driver at a time by a lease whose owner is named by host and process, so that the lease of a process of this machine that
-died is taken over at once. Source: SQLite's documentation on WAL and `PRAGMA synchronous`.
+driver at a time by a lease whose owner is named by host and process, so that the lease of a process of this machine
+that died is taken over at once. Source: SQLite's documentation on WAL and `PRAGMA synchronous`.
 """
 
 import asyncio

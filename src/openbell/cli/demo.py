@@ -232,6 +232,7 @@ def _table(report: story.DemoReport) -> list[str]:
         "",
         f"orders      {sent}, {orders.lost} lost, {orders.doubled} doubled",
         f"REST        {http.requests:,} requests, {http.failed} failed, {faulty}",
-        f"FIX         {fix.sessions} sessions, {fix.reconnects} reconnects, {fix.sequence_gaps} gaps, {fix.resets} resets",
+        f"FIX         {fix.sessions} sessions, {fix.reconnects} reconnects, {fix.sequence_gaps} gaps, "
+        f"{fix.resets} resets",
         f"WebSocket   {streams.events:,} events, {streams.missed} missed, {streams.doubled} doubled",
     ]

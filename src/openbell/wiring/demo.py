@@ -1,8 +1,8 @@
 """The demo: a scratch clone of a project, releases as real commits, orders that flow, and the report of it all.
 
 The commits come from the project's `demo/` folder: one patch for each tag (`v1.1.0.patch` ...), applied by git on top
-of the project as it is. This module prepares and accounts; the story is told by `openbell.cli.demo` with the commands that
-a user would type.
+of the project as it is. This module prepares and accounts; the story is told by `openbell.cli.demo` with the commands
+that a user would type.
 """
 
 import asyncio
