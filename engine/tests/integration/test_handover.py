@@ -145,6 +145,22 @@ async def test_a_drained_shadow_sees_to_it_that_the_other_side_leads_if_its_lead
         leader.close()
 
 
+async def test_a_side_takes_over_from_one_that_cannot_be_asked_any_more(stand: Stand, tmp_path: Path) -> None:
+    leader = Program(stand, "green", "green-leader", tmp_path)
+    try:
+        await wait_until(lambda: has_owner(stand, "green-leader"), "leads")
+        blue = await stand.worker("blue")
+        await blue.drain("blue")
+        assert not await leads(blue), "a leader that lives is not disturbed"
+        leader.kill()
+        await blue.drain("blue")
+        await wait_until(lambda: leads(blue), "blue leads")
+        assert (await blue.drain("blue"))["remaining"] == 1, "asked again, it keeps the lead"
+        assert await epochs_grow(stand)
+    finally:
+        leader.close()
+
+
 async def has_owner(stand: Stand, owner: str) -> bool:
     return bool(await database_value(stand, "SELECT owner FROM lease") == owner)
 

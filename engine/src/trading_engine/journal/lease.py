@@ -3,7 +3,7 @@
 Who may lead is data too. Only workers of the *eligible slot* compete, so a candidate that is placed beside the stable
 never leads before it is handed to, whatever crashes or restarts. A handover seals the log at the applied sequence and
 makes the other slot eligible, in one statement. A drained worker that does not lead leaves a wish instead: should the
-leader die within ten seconds, the slot that was to take over does so.
+leader die within ten seconds, the slot that was to take over does so. A worker of that slot may leave the same wish.
 """
 
 from msgspec import Struct
@@ -36,14 +36,15 @@ WHERE shard = $1 AND owner = $2 AND epoch = $3
   AND (SELECT applied_seq FROM progress WHERE progress.shard = $1) = $4
 RETURNING pg_notify('lease', $1::text)
 """
-_PASS_ON = f"""
+_NAME_NEXT = """
 UPDATE lease SET
-    eligible_slot = CASE WHEN owner IS NULL OR expires_at < now() THEN $3 ELSE eligible_slot END,
-    successor_slot = CASE WHEN owner IS NULL OR expires_at < now() THEN NULL ELSE $3 END,
+    eligible_slot = CASE WHEN owner IS NULL OR expires_at < now() THEN $2 ELSE eligible_slot END,
+    successor_slot = CASE WHEN owner IS NULL OR expires_at < now() THEN NULL ELSE $2 END,
     successor_until = now() + interval '10 seconds'
-WHERE shard = $1 AND {_ELIGIBLE} = $2
-RETURNING pg_notify('lease', $1::text)
-"""  # noqa: S608 - no outside value
+WHERE shard = $1
+"""
+_CLAIM = f"{_NAME_NEXT} RETURNING pg_notify('lease', $1::text)"
+_PASS_ON = f"{_NAME_NEXT} AND {_ELIGIBLE} = $3 RETURNING pg_notify('lease', $1::text)"
 
 
 class LeaseView(Struct, frozen=True):
@@ -87,4 +88,12 @@ async def give_up_lease(database: Database, owner: str, epoch: int, applied_seq:
 
 async def pass_eligibility_on(database: Database, slot: str, to_slot: str) -> bool:
     """Says that `to_slot` leads next, at once if nobody leads and else if the leader dies. False if not ours to say."""
-    return await database.fetch_row(_PASS_ON, SHARD, slot, to_slot) is not None
+    return await database.fetch_row(_PASS_ON, SHARD, to_slot, slot) is not None
+
+
+async def claim_lead(database: Database, slot: str) -> None:
+    """Says that `slot` leads next although another was to: at once if nobody leads, else if the leader dies soon.
+
+    For a slot that is asked to take over from one that cannot be asked any more. A leader that lives is not disturbed.
+    """
+    await database.fetch_row(_CLAIM, SHARD, slot)

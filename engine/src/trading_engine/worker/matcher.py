@@ -18,6 +18,7 @@ from trading_engine.journal.hint import Hints
 from trading_engine.journal.lease import (
     RENEW_S,
     acquire_lease,
+    claim_lead,
     give_up_lease,
     pass_eligibility_on,
     read_lease,
@@ -95,8 +96,13 @@ class Matcher:
     async def hand_over(self, to_slot: str | None) -> None:
         """Gives the lead up if we have it: to another slot, or (None) to whoever is eligible besides us.
 
-        Without the lead it only says who is to lead next, should nobody do so now. May be repeated.
+        Without the lead it only says who is to lead next, should nobody do so now: another slot, or ours, whose workers
+        may be asked to take over from a slot that does not answer any more. May be repeated.
         """
+        if to_slot == self._slot:
+            if not self.leads:
+                await claim_lead(self._database, self._slot)
+            return
         if self.leads:
             self._to_slot = to_slot
             if self._give_up is None:
@@ -104,7 +110,7 @@ class Matcher:
             self._listener.wake("commands")
             if await asyncio.shield(self._give_up):
                 return
-        if to_slot is not None and to_slot != self._slot:
+        if to_slot is not None:
             await pass_eligibility_on(self._database, self._slot, to_slot)
 
     async def _follow(self) -> None:

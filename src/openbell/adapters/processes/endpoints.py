@@ -75,6 +75,11 @@ async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service,
     return max(0, before - left), left
 
 
+async def take_over(http: "httpx.AsyncClient", instance: Instance, service: Service, slot: str) -> None:
+    """Tell an instance that its own slot takes over, which matters when the other side cannot pass its lead on."""
+    await _ask_drain(http, "POST", instance, service, {"to": slot})
+
+
 async def _ask_drain(
     http: "httpx.AsyncClient", method: str, instance: Instance, service: Service, body: dict[str, Any] | None
 ) -> int:

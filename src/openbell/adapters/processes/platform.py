@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
@@ -23,6 +23,9 @@ from openbell.core.project import Service
 from openbell.files import write_whole
 from openbell.machine import Program, ProgramState, Server, ServiceCheck, Supervisor, Traffic
 from openbell.ports import AdapterError, DrainReport, ReleaseRef
+
+if TYPE_CHECKING:
+    import httpx
 
 CRASHES_MAX = 1
 """Starts that may fail while an instance is awaited; one more, and it is taken for one that cannot start."""
@@ -139,7 +142,17 @@ class Processes:
                     service = project.services[name]
                     moves = await asyncio.gather(*(endpoints.drain(http, one, service, to) for one in leaving))
                     reports.append(DrainReport(name, sum(moved for moved, _ in moves), sum(left for _, left in moves)))
+                    if service.protocol == "leader":
+                        await self._take_lead(http, to, name)
         return reports
+
+    async def _take_lead(self, http: "httpx.AsyncClient", slot: str, name: str) -> None:
+        """Ask the side that takes over as well: a leader that died cannot pass its lead on."""
+        occupation = self.placements().get(slot)
+        services = self._load(occupation.digest).release.project.services if occupation else {}
+        if occupation and name in services:
+            for instance in occupation.of_service(name):
+                await endpoints.take_over(http, instance, services[name], slot)
 
     async def migrate(self, phase: str, digest: str, *, key: str) -> None:
         """Run the release's `expand` or `contract` command against the environment; nothing if it has none."""
