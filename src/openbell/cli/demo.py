@@ -227,12 +227,12 @@ def _table(report: story.DemoReport) -> list[str]:
     orders, http, fix, streams = report.orders, report.http, report.fix, report.websocket
     sent = f"{orders.acknowledged:,} of {orders.sent:,} acknowledged"
     faulty = f"{http.failed_by_faulty_versions} more by the versions that were taken back"
+    gaps = f"{fix.sequence_gaps} gaps"
     return [
         *lines,
         "",
         f"orders      {sent}, {orders.lost} lost, {orders.doubled} doubled",
         f"REST        {http.requests:,} requests, {http.failed} failed, {faulty}",
-        f"FIX         {fix.sessions} sessions, {fix.reconnects} reconnects, {fix.sequence_gaps} gaps, "
-        f"{fix.resets} resets",
+        f"FIX         {fix.sessions} sessions, {fix.reconnects} reconnects, {gaps}, {fix.resets} resets",
         f"WebSocket   {streams.events:,} events, {streams.missed} missed, {streams.doubled} doubled",
     ]
