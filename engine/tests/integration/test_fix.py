@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from harness.stand import HOST, Running, Stand, Switch, wait_until
+from harness.stand import HOST, KEYS, Running, Stand, Switch, wait_until
 from trading_engine.clients.fix import FixClient
 from trading_engine.core.codes import OrderType, Side
 from trading_engine.core.commands import SubmitOrder
@@ -91,7 +91,7 @@ async def test_what_happens_while_away_is_reported_at_the_next_logon(gateway: Ru
     desk.client.send("D", new_order("b1"))
     await desk.report("b1", "0")
     await desk.close()
-    other = Counterparty(gateway.fix_port, sender="DESK2", password="key-other")
+    other = Counterparty(gateway.fix_port, sender="DESK2", password=list(KEYS)[2])
     await other.logged_on()
     other.client.send("D", new_order("s1", side="2"))
     await other.report("s1", "F")
