@@ -47,8 +47,8 @@ def initialise(folder: Path, *, force: bool) -> Initialised:
         raise InitError(f"{message} in {folder}. Go to the project's folder, or write {FILE_NAME} by hand.")
     try:
         write_whole(target, proposal.text.encode(), mode=0o644)
-    except OSError as error:
-        raise InitError(f"{target} cannot be written: {error.strerror or error}.") from error
+    except AdapterError as error:
+        raise InitError(f"nothing was written: {error.message}") from error
     load([target], relative_to=folder)
     return Initialised(describe(facts), proposal, target)
 

