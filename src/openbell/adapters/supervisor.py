@@ -32,6 +32,8 @@ SYSTEM = "supervisor"
 CALL_TIMEOUT_S = 60.0
 START_RETRIES = 30
 LOG_ROTATION = "log-rotation"
+STOP_POLL_S = 0.5
+NOT_STOPPED: tuple[ProcessState, ...] = ("starting", "running", "backoff", "stopping")
 NO_SUCH_PROGRAM, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED = 10, 60, 70, 90
 
 
@@ -133,7 +135,7 @@ class Supervisord:
 
     async def remove(self, names: Sequence[str]) -> None:
         """Stop programs together and forget them; returns when they have ended. Absent names are passed over."""
-        await asyncio.gather(*(self._stop_program(name) for name in names))
+        await self._stop_programs(names)
         async with self._changes, exclusive(self._folder / "changes.lock"):
             for name in names:
                 await self._call("supervisor.removeProcessGroup", name, accept=NO_SUCH_PROGRAM)
@@ -148,13 +150,14 @@ class Supervisord:
 
     async def states(self) -> dict[str, ProgramState]:
         """All programs by name, without our own log rotation."""
+        return {name: state for name, state in (await self._all_states()).items() if name != LOG_ROTATION}
+
+    async def _all_states(self) -> dict[str, ProgramState]:
         found = {}
         for entry in cast("list[dict[str, Any]]", await self._call("supervisor.getAllProcessInfo")):
-            name = entry["name"]
-            if name != LOG_ROTATION:
-                state = cast("ProcessState", entry["statename"].lower())
-                pid = supervised.living_process(self._pid_file(name))
-                found[name] = ProgramState(state, pid, self.restarts(name), float(entry["start"]))
+            name, state = entry["name"], cast("ProcessState", entry["statename"].lower())
+            pid = supervised.living_process(self._pid_file(name))
+            found[name] = ProgramState(state, pid, self.restarts(name), float(entry["start"]))
         return found
 
     def restarts(self, name: str) -> int:
@@ -176,13 +179,30 @@ class Supervisord:
         except OSError:
             return ""
 
-    async def _stop_program(self, name: str) -> None:
-        await self._call("supervisor.stopProcess", name, True, accept=(NO_SUCH_PROGRAM, NOT_RUNNING))
-        survivor = supervised.living_process(self._pid_file(name))
-        if survivor is not None:
-            # An adopted process is not in its guardian's group: it is not killed with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(survivor, signal.SIGKILL)
+    async def _stop_programs(self, names: Sequence[str]) -> None:
+        """Ask programs to stop, together, and wait until they have; supervisord kills those that take too long.
+
+        It could wait for them itself, but it turns in circles while it does, at the cost of a processor.
+        """
+        waited, asked_s = set(names), 0.0
+        while waited:
+            lives = all(supervised.living_process(self._pid_file(name)) for name in waited)
+            if not lives or time.monotonic() - asked_s > STOP_POLL_S:
+                asked_s = time.monotonic()
+                states = await self._all_states()
+                waited = {name for name in waited if name in states and states[name].state in NOT_STOPPED}
+                for name in waited:
+                    # Asked again only if a supervisord that was killed meanwhile has started it again.
+                    if states[name].state != "stopping":
+                        await self._call("supervisor.stopProcess", name, False, accept=(NO_SUCH_PROGRAM, NOT_RUNNING))
+            if waited:
+                await asyncio.sleep(0.02)
+        for name in names:
+            survivor = supervised.living_process(self._pid_file(name))
+            if survivor is not None:
+                # An adopted process is not in its guardian's group: it is not killed with it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(survivor, signal.SIGKILL)
 
     def _pid_file(self, name: str) -> str:
         return str(self._programs / f"{name}.pid")
