@@ -1,0 +1,5 @@
+"""`python -m openbell` is `openbell`."""
+
+from openbell.cli.main import main
+
+main()
