@@ -139,6 +139,7 @@ async def test_a_drained_shadow_sees_to_it_that_the_other_side_leads_if_its_lead
         shadow, green = await asyncio.gather(stand.worker("blue"), stand.worker("green"))
         leader.kill()
         await shadow.drain("green")
+        await expire_lease(stand)
         await wait_until(lambda: leads(green), "green leads")
         assert not await leads(shadow)
     finally:
@@ -154,11 +155,17 @@ async def test_a_side_takes_over_from_one_that_cannot_be_asked_any_more(stand: S
         assert not await leads(blue), "a leader that lives is not disturbed"
         leader.kill()
         await blue.drain("blue")
+        await expire_lease(stand)
         await wait_until(lambda: leads(blue), "blue leads")
         assert (await blue.drain("blue"))["remaining"] == 1, "asked again, it keeps the lead"
         assert await epochs_grow(stand)
     finally:
         leader.close()
+
+
+async def expire_lease(stand: Stand) -> None:
+    """Lets the time pass that a dead leader's lease still has."""
+    await database_value(stand, "UPDATE lease SET expires_at = now() - interval '1 millisecond'")
 
 
 async def has_owner(stand: Stand, owner: str) -> bool:
