@@ -10,7 +10,13 @@ from openbell.cli.main import COMMANDS
 
 def build_app() -> cyclopts.App:
     """Build the application; commands are import paths, resolved when called."""
-    app = cyclopts.App(name="openbell", help=openbell.__doc__, version=openbell.__version__, help_format="plaintext")
+    app = cyclopts.App(
+        name="openbell",
+        help=openbell.__doc__,
+        version=openbell.__version__,
+        help_format="plaintext",
+        default_parameter=cyclopts.Parameter(negative_iterable=()),
+    )
     for name, command in COMMANDS.items():
         app.command(f"openbell.cli.{command.module}:{name}", name=name, help=command.summary)
     app.register_install_completion_command()
