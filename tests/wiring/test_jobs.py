@@ -71,7 +71,7 @@ async def test_what_a_job_does_to_its_tree_stays_there(bench: Bench) -> None:
     assert result.outcome == "success"
     assert (bench.workplace.tree / "a.txt").read_text() == "a\n"
     assert (bench.workplace.tree / "src/b.py").exists()
-    assert not (bench.workplace.folder / "work/job").exists(), "its copy is gone"
+    assert list((bench.workplace.folder / "work").iterdir()) == [], "its copy is gone"
 
 
 async def test_the_environment_is_written_down_not_inherited(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
