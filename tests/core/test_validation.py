@@ -43,6 +43,11 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ('[jobs.unit]\nneeds = ["smoke"]', 'needs "smoke", which runs only in an environment'),
         ('[jobs.lint]\non = ["schedule"]\n[jobs.unit]\nneeds = ["lint"]', 'needs "lint", which runs only on schedule.'),
         ('[jobs.smoke]\nmatrix = { a = ["1"] }', 'jobs.smoke.matrix: a job of stage "smoke" runs when an environment'),
+        ('[jobs.unit]\nmatrix = { a = ["x/y", "x-y"] }', '"unit (a=x-y)" and "unit (a=x/y)" would share the file name'),
+        (
+            '[jobs.unit]\nmatrix = { a = ["1"] }\n[jobs.unit-1]\nstage = "test"\nrun = "x"',
+            "would share the file name unit-1",
+        ),
         # cycles, spelled out
         ('[jobs.unit]\nneeds = ["unit"]', "the jobs wait for each other: unit -> unit."),
         (

@@ -6,8 +6,10 @@ its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from math import prod
 
 from openbell.core.pattern import placeholders
+from openbell.core.pipeline import job_id, legs, slug
 from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project
 
 MATRIX_LEGS_MAX = 256
@@ -27,6 +29,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_names(project),
         *_check_jobs(project),
         *_check_cycles(project.jobs),
+        *_check_slugs(project.jobs),
         *_check_services(project),
         *_check_release(project),
         *_check_environments(project),
@@ -144,6 +147,20 @@ def _find_cycle(name: str, jobs: Mapping[str, Job], done: dict[str, bool], path:
     path.pop()
     done[name] = True
     return []
+
+
+def _check_slugs(jobs: Mapping[str, Job]) -> Iterator[Problem]:
+    """Two legs whose files would have one name would write over each other."""
+    taken: dict[str, str] = {}
+    for name, job in jobs.items():
+        too_many = prod(map(len, job.matrix.values())) > MATRIX_LEGS_MAX
+        for axes in () if too_many else legs(job):
+            leg = job_id(name, axes)
+            other = taken.setdefault(slug(leg), leg)
+            if other != leg:
+                yield Problem(
+                    ("jobs", name), f'"{leg}" and "{other}" would share the file name {slug(leg)}. Rename one.'
+                )
 
 
 def _check_services(project: Project) -> Iterator[Problem]:
