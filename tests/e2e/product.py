@@ -39,7 +39,7 @@ class Product:
             **os.environ,
             "OPENBELL_STATE": str(folder / "state"),
             "OPENBELL_POLICY": str(folder / "policy.toml"),
-            "TRADING_ENGINE_API_KEYS": "e2e-key:e2e",
+            "TRADING_ENGINE_API_KEYS": "key-of-a-customer:customer,key-of-smoke:smoke",
         }
         (folder / "policy.toml").write_text(POLICY)
 

@@ -75,7 +75,8 @@ class _Demo:
             **os.environ,
             "OPENBELL_STATE": str(folder / "state"),
             "OPENBELL_POLICY": str(self.clone / POLICY),
-            "TRADING_ENGINE_API_KEYS": f"{secrets.token_hex(12)}:demo",
+            # The customer comes first: orders flow under the first key, smoke tests under the one named so.
+            "TRADING_ENGINE_API_KEYS": f"{secrets.token_hex(12)}:customer,{secrets.token_hex(12)}:smoke",
         }
         self.rollouts: list[dict[str, Any]] = []
         self.began_s = time.monotonic()
