@@ -32,7 +32,8 @@ def main(requirements: str, report: str) -> int:
         return 1
     skipped = [found["name"] for found in dependencies if "skip_reason" in found]
     if skipped or not dependencies:
-        print(f"advisory database unreachable: {len(skipped)} of {len(dependencies)} dependencies were not looked up")
+        part = "" if len(skipped) == len(dependencies) else f" for {len(skipped)} of {len(dependencies)} dependencies"
+        print(f"advisory database unreachable{part}")
         return UNREACHABLE
     print(f"{len(dependencies)} dependencies, none with a known vulnerability")
     return 0

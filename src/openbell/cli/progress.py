@@ -87,15 +87,15 @@ class LiveProgress:
     """One line per stage, redrawn in place four times a second while jobs run."""
 
     def __init__(self, prepared: PreparedRun) -> None:
+        from rich.console import Console
         from rich.live import Live
-
-        from openbell.cli.terminal import console
 
         self.prepared = prepared
         self.results: dict[str, JobResult] = {}
         self.started: dict[str, float] = {}
         self.began_s = time.monotonic()
-        self.live = Live(get_renderable=self._draw, console=console(), refresh_per_second=4, transient=False)
+        console = Console(stderr=True, highlight=False)
+        self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4)
         self.live.start()
 
     def job_started(self, node: JobNode, attempt: int) -> None:
@@ -114,7 +114,7 @@ class LiveProgress:
     def _draw(self) -> "Text":
         from rich.text import Text
 
-        text = Text(no_wrap=False)
+        text = Text(overflow="fold")
         text.append(f"{heading(self.prepared)}  {duration(time.monotonic() - self.began_s)}")
         for stage in dict.fromkeys(node.stage for node in self.prepared.graph):
             text.append(f"\n  {stage:<8}")

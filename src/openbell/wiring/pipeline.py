@@ -349,7 +349,7 @@ def lay_out(seen: git.Snapshot, tree: Path) -> None:
 
 
 def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[releases.ReleaseBuilt | None, str]:
-    """Write the release of a successful run, if it is one that releases; else say why there is none."""
+    """Write the release of a successful run, if it is one that releases; say why there is none, or what it lacks."""
     if not prepared.plan.releases:
         return None, ""
     if prepared.request.narrowed:
@@ -360,7 +360,9 @@ def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[
         return None, "No release: no job has stage build."
     release, outputs = releases.compose(prepared.place, prepared.snapshot, results)
     releases.write(prepared.place, prepared.snapshot, release, outputs, results)
-    return releases.describe(release, prepared.snapshot, prepared.plan.trigger, prepared.workplace.run), ""
+    missing = [f"{r.id} ({r.reason})" for r in results if r.stage == "build" and r.outcome == "not-checked"]
+    note = f"The release lacks what these would have built: {', '.join(missing)}." if missing else ""
+    return releases.describe(release, prepared.snapshot, prepared.plan.trigger, prepared.workplace.run), note
 
 
 def document(
