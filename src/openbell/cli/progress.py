@@ -43,7 +43,8 @@ class Progress(Protocol):
 def heading(prepared: PreparedRun) -> str:
     """Name the run: its id, trigger, commit and the commit's subject."""
     commit = prepared.snapshot.commit
-    dirty = f" with {len(prepared.snapshot.dirty)} changed files" if prepared.snapshot.dirty else ""
+    changed = len(prepared.snapshot.dirty)
+    dirty = f" with {changed} changed file{'s' if changed > 1 else ''}" if changed else ""
     return f'run {prepared.workplace.run}  {prepared.plan.trigger.words}  {commit.short}{dirty} "{commit.subject}"'
 
 
@@ -147,7 +148,7 @@ def failure_block(prepared: PreparedRun, results: Sequence[JobResult]) -> list[s
     lines: list[str] = []
     for result in results:
         if result.outcome in ("failure", "timeout") and not nodes[result.id].job.allow_failure:
-            lines += ["", *_one_failure(nodes[result.id], result, results, prepared.workplace.run)]
+            lines += ["", *_one_failure(prepared, nodes[result.id], result, results)]
     blocked = list(dict.fromkeys(r.name for r in results if r.outcome == "skipped"))
     blocked += [f"deploy {name}" for name in prepared.plan.environments]
     if lines and not prepared.request.narrowed:
@@ -159,7 +160,7 @@ def failure_block(prepared: PreparedRun, results: Sequence[JobResult]) -> list[s
     return lines
 
 
-def _one_failure(node: JobNode, result: JobResult, results: Sequence[JobResult], run: str) -> list[str]:
+def _one_failure(prepared: PreparedRun, node: JobNode, result: JobResult, results: Sequence[JobResult]) -> list[str]:
     head = f"{GLYPHS['failure']} {node.short} failed after {duration(result.duration_s)}: {result.reason}"
     lines = [paint(head, "red", sys.stderr)]
     if result.reports.tests and result.reports.tests.failures:
@@ -174,8 +175,9 @@ def _one_failure(node: JobNode, result: JobResult, results: Sequence[JobResult],
         lines.append(f"  Only on {', '.join(node.axes.values())}; {', '.join(passed)} passed.")
     command = node.job.run.strip().splitlines()
     lines.append(f"  Command: {command[0] if command else ''}{' ...' if len(command) > 1 else ''}")
-    lines.append(f'  Alone:   openbell run --job "{node.id}"')
-    lines.append(f"  Log:     openbell log {run} {node.slug}")
+    policies = "".join(f"--policy {layer.name} " for layer in prepared.place.configuration.layers[1:])
+    lines.append(f'  Alone:   openbell run {policies}--job "{node.id}"')
+    lines.append(f"  Log:     openbell log {prepared.workplace.run} {node.slug}")
     return lines
 
 
