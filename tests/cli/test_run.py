@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from openbell.cli import progress
-from openbell.cli import run as cli
+from openbell.cli import progress, running
+from openbell.cli.main import run_at_once
 from openbell.cli.parser import parse_and_run
 from openbell.wiring import pipeline, releases
 from openbell.wiring.pipeline import Deployment
@@ -60,6 +61,22 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
 @pytest.fixture
 def quick(tmp_path: Path) -> ScratchProject:
     return ScratchProject(tmp_path / "p", QUICK)
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "--json"], ["run", "--no-deploy", "--json"], ["run", "--nope"]])
+def test_a_plain_run_is_the_same_without_the_parser(
+    quick: ScratchProject, call: Call, capsys: pytest.CaptureFixture[str], *, arguments: list[str]
+) -> None:
+    call(quick, "run")
+    parsed = call(quick, *arguments)
+    assert run_at_once(arguments) == parsed[0]
+    captured = capsys.readouterr()
+
+    def without_names(text: str) -> str:
+        return re.sub(r'run [0-9a-f]{4}|"run": "[0-9a-f]+"|[0-9.]+s\b|"duration_s": [0-9.]+', "", text)
+
+    assert without_names(captured.out) == without_names(parsed[1])
+    assert without_names(captured.err) == without_names(parsed[2])
 
 
 def document(call: Call, project: ScratchProject, *arguments: str) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def deploying(monkeypatch: pytest.MonkeyPatch, *outcomes: str) -> list[str]:
         asked.append(f"{environment} {built.version}")
         return Deployment(environment, outcomes[len(asked) - 1], "because", "r-1")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cli, "_deploy_from_run", deploy)
+    monkeypatch.setattr(running, "_deploy_from_run", deploy)
     return asked
 
 

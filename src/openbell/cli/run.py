@@ -1,27 +1,20 @@
 """`openbell run` and `openbell log`: run the pipeline of a commit, and look at what a job printed."""
 
-import shutil
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
-from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
-from openbell.core.pipeline import JobResult, slug
+from openbell.cli.running import run_pipeline
+from openbell.cli.terminal import DONE, FAILED, complain, print_json, say
+from openbell.core.pipeline import slug
 from openbell.core.project import TriggerKind
-from openbell.core.schedule import RunOutcome
-from openbell.ports import AdapterError
-from openbell.wiring import pipeline, releases
-from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
-from openbell.wiring.project import OpenProject, open_project
-
-T = TypeVar("T")
-
-EXIT_CODES = {"success": DONE, "failure": FAILED, "cancelled": INTERRUPTED, "waiting": WAITS}
+from openbell.wiring import pipeline
+from openbell.wiring.pipeline import RunDocument, RunRequest
+from openbell.wiring.project import open_project
 
 
 def run(
@@ -68,120 +61,11 @@ def run(
         kind=trigger, ref=ref, target=target, stages=_split(stage), jobs=tuple(job or ()), parallel=jobs,
         use_cache=cache,
     )  # fmt: skip
-    try:
-        place = open_project(Path.cwd(), tuple(policy or ()))
-        prepared = pipeline.prepare(place, request)
-        found = _carry_out(prepared, _deploy_from_run if deploy else None, quiet=json)
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
-    if json:
-        print_json(found)
-    return EXIT_CODES[found.outcome]
+    return run_pipeline(request, tuple(policy or ()), deploy=deploy, json=json)
 
 
 def _split(values: list[str] | None) -> tuple[str, ...]:
     return tuple(part.strip() for value in values or () for part in value.split(",") if part.strip())
-
-
-def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> RunDocument:
-    """Show and execute a run, build its release, deploy it, and keep the document."""
-    try:
-        if prepared.is_known:
-            shown = progress.PlainProgress(prepared)
-            results: tuple[JobResult, ...] = tuple(prepared.hits[node.id] for node in prepared.graph)
-            for result in results:
-                shown.job_ended(result)
-            outcome: RunOutcome = "success"
-        else:
-            import asyncio
-
-            outcome, results = asyncio.run(_execute(prepared, lively=is_lively(sys.stderr) and not quiet))
-        found, version = _finish(prepared, outcome, results, deploy)
-    except BaseException:
-        if not (prepared.workplace.folder / "logs").exists():
-            shutil.rmtree(prepared.workplace.folder, ignore_errors=True)
-        raise
-    for line in progress.failure_block(prepared, results):
-        say(line)
-    for line in progress.closing(found, version):
-        say(line)
-    return found
-
-
-async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
-    """Execute with a Ctrl-C, or a SIGTERM, ending all jobs."""
-    import asyncio
-    import signal
-
-    cancel = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, cancel.set)
-    shown: progress.Progress = progress.LiveProgress(prepared) if lively else progress.PlainProgress(prepared)
-    try:
-        end = await pipeline.execute(prepared, shown, cancel=cancel)
-    finally:
-        shown.close()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-    return end.outcome, end.results
-
-
-def _finish(
-    prepared: PreparedRun, outcome: RunOutcome, results: tuple[JobResult, ...], deploy: Deploy | None
-) -> tuple[RunDocument, str]:
-    """Build the release, record it, deploy it; then write everything down."""
-    notes: list[str] = []
-    deployments: list[Deployment] = []
-    built: releases.ReleaseBuilt | None = None
-    if outcome == "success":
-        try:
-            built, note = pipeline.build_release(prepared, results)
-            notes += [note] if note else []
-        except AdapterError as error:
-            outcome, notes = "failure", [f"No release: {error.message}"]
-        if built is not None and not releases.is_recorded(prepared.place.state, built):
-            _run_until_done(releases.record(prepared.place.state, built))
-        if built is not None and deploy is not None and prepared.plan.environments:
-            deployments = _run_until_done(_deploy_all(prepared, built, deploy))
-        elif prepared.plan.environments and not prepared.request.narrowed:
-            notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: no release, or --no-deploy.")
-    found = pipeline.document(
-        prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes
-    )
-    pipeline.save(prepared, found)
-    return found, built.version if built else ""
-
-
-def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; the event loop is imported only here, where something is left to do."""
-    import asyncio
-
-    return asyncio.run(work)
-
-
-async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deploy: Deploy) -> list[Deployment]:
-    """Deploy to each environment in turn; one that did not end well keeps the next from starting."""
-    deployments: list[Deployment] = []
-    for name in prepared.plan.environments:
-        stopped = [done.environment for done in deployments if done.outcome != "promoted"]
-        if stopped:
-            deployments.append(Deployment(name, "skipped", f"{stopped[0]} comes first"))
-        else:
-            try:
-                deployments.append(await deploy(prepared.place, name, built))
-            except AdapterError as error:
-                deployments.append(Deployment(name, "failed", error.message))
-    return deployments
-
-
-async def _deploy_from_run(place: OpenProject, environment: str, built: releases.ReleaseBuilt) -> Deployment:
-    """Deploy as `openbell deploy` does; imported only when there is something to deploy."""
-    from openbell.cli.deploy import deploy_from_run
-
-    return await deploy_from_run(place, environment, built)
 
 
 def log(
