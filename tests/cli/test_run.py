@@ -104,6 +104,16 @@ def test_the_second_run_executes_nothing_and_says_why(call: Call, quick: Scratch
     assert f"Nothing was executed: every job has the same fingerprint as in run {first['run']}." in err
 
 
+def test_what_runs_again_says_why(call: Call, quick: ScratchProject) -> None:
+    assert "changed" not in call(quick, "run")[2]
+    quick.repository.commit("feat: other", {"a.txt": "other\n", "b.md": ""})
+    _, _, err = call(quick, "run")
+    assert err.splitlines()[1:3] == [
+        "  a.txt changed, b.md is new: lint",
+        "  a.txt changed: unit (1), unit (2), bundle",
+    ]
+
+
 @pytest.mark.slow
 def test_the_second_run_is_quick(quick: ScratchProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)

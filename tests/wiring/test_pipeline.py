@@ -78,7 +78,7 @@ async def test_a_commit_that_changes_no_input_runs_nothing(quick: ScratchProject
     [
         ({"a.txt": "other\n"}, {"lint", "unit (n=1)", "unit (n=2)", "bundle"}, "a.txt changed"),
         ({"openbell.toml": QUICK.replace('"cat a.txt"', '"cat ./a.txt"')}, {"lint", "unit (n=1)", "unit (n=2)"}, None),
-        ({"openbell.toml": QUICK.replace('"2"]', '"3"]')}, {"lint", "unit (n=3)"}, "runs for the first time"),
+        ({"openbell.toml": QUICK.replace('"2"]', '"3"]')}, {"lint", "unit (n=3)"}, pipeline.FIRST_TIME),
     ],
 )
 async def test_what_changed_runs_again_and_says_why(

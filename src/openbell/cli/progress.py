@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from openbell.cli.terminal import duration, paint, say
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
-from openbell.wiring.pipeline import PreparedRun, RunDocument
+from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,6 +25,7 @@ RUNNING, WAITING = "●", "○"
 _COUNTED = {"failure": "failed", "timeout": "timed out", "not-checked": "not checked"}
 LINES_SHOWN = 12
 FAILURES_SHOWN = 5
+REASONS_SHOWN = 3
 
 
 class Progress(Protocol):
@@ -48,6 +49,18 @@ def heading(prepared: PreparedRun) -> str:
     return f'run {prepared.workplace.run}  {prepared.plan.trigger.words}  {commit.short}{dirty} "{commit.subject}"'
 
 
+def because(prepared: PreparedRun) -> list[str]:
+    """Say why jobs run again that have run before, reason by reason: "src/book.py changed: lint, unit (3.12)"."""
+    reasons: dict[str, list[str]] = {}
+    for node in prepared.graph:
+        if node.id not in prepared.hits and prepared.request.use_cache:
+            reasons.setdefault(prepared.misses.get(node.id, FIRST_TIME), []).append(node.short)
+    reasons.pop(FIRST_TIME, None)
+    shown = [f"  {reason}: {', '.join(names)}" for reason, names in reasons.items()]
+    more = len(shown) - REASONS_SHOWN
+    return [*shown[:REASONS_SHOWN], *([f"  ... and {more} other reasons"] if more > 0 else [])]
+
+
 def describe(result: JobResult, short: str) -> str:
     """Say in a line how a job ended: "unit (3.12) 41s, 902 tests"."""
     if result.outcome == "cached":
@@ -67,8 +80,8 @@ class PlainProgress:
 
     def __init__(self, prepared: PreparedRun) -> None:
         self.shorts = {node.id: node.short for node in prepared.graph}
-        self.misses = prepared.misses
-        say(heading(prepared))
+        for line in (heading(prepared), *because(prepared)):
+            say(line)
 
     def job_started(self, node: JobNode, attempt: int) -> None:
         """Say so only when it is another try; a start is no news."""
@@ -96,6 +109,8 @@ class LiveProgress:
         self.started: dict[str, float] = {}
         self.began_s = time.monotonic()
         console = Console(stderr=True, highlight=False)
+        for line in because(prepared):
+            say(line)
         self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4)
         self.live.start()
 

@@ -36,6 +36,7 @@ NOT_CHECKED_S = 900.0
 """A job that could not check is asked again after this time: its reason (no network, say) passes."""
 
 RUNS_KEPT = 100
+FIRST_TIME = "has no result that was kept"
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,7 +254,7 @@ def _look_up(
         else:
             before = store.latest_manifest(node.id)
             difference = explain_difference(before, manifests[node.id]) if before else ""
-            misses[node.id] = difference or ("runs for the first time" if before is None else "its result is gone")
+            misses[node.id] = difference or (FIRST_TIME if before is None else "its result is gone")
     return known, misses
 
 
