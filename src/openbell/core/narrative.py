@@ -121,7 +121,8 @@ def _event(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[str]
             return [f"resumed by {by}"]
         case Ticked(tick=tick):
             broken = any(m.streak or m.verdict == "fail" for m in after.verdict.measures)
-            return [tick_text(after, tick)] if broken and after.routed else []
+            judged = after.routed and before is not None and before.direction == "forward"
+            return [tick_text(after, tick)] if broken and judged else []
 
 
 def _succeeded(before: Rollout | None, event: CommandSucceeded) -> list[str]:

@@ -200,14 +200,12 @@ class LocalHost:
 
     async def _tick(self) -> None:
         """Sample both sides at the rollout's pace; while only a person is waited for, seldom."""
-        clock, last_s = self._world.clock, self._world.clock.now_s()
+        clock = self._world.clock
+        last_s = clock.now_s()
         while True:
             state = self._state
-            resting = state is not None and isinstance(state.step, Approve) and not state.routed
-            pace_s = 1.0 if state is None else WAITING_TICK_S if resting else state.plan.tick_s
-            await clock.sleep(pace_s)
-            state = self._state
-            if state is None or state.direction == "ended":
+            if state is None or state.direction == "ended" or clock.now_s() - last_s < _pace_s(state):
+                await clock.sleep(state.plan.tick_s if state else REQUEST_POLL_S)
                 continue
             tick = await self._observe(state, clock.now_s() - last_s)
             last_s = tick.at_s
@@ -277,6 +275,12 @@ async def carry_out(command: AnyCommand, world: World) -> tuple[str, float | Non
         case Notify():
             await world.notifier.notify(command.subject, command.text, urgent=command.urgent, key=key)
     return detail, switch_ms, world.clock.now_s()
+
+
+def _pace_s(state: Rollout) -> float:
+    """Seconds between ticks, less what is lost to rounding when they are counted in steps of `tick_s`."""
+    resting = isinstance(state.step, Approve) and not state.routed
+    return WAITING_TICK_S if resting else 0.9 * state.plan.tick_s
 
 
 def _lane(command: AnyCommand) -> Lane:
