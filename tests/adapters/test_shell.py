@@ -170,6 +170,7 @@ async def test_cancelling_the_task_leaves_nothing(tmp_path: Path) -> None:
     assert not is_alive(int(lines[0]))
 
 
+@pytest.mark.slow
 async def test_a_daemon_that_keeps_the_pipe_does_not_hold_the_job(tmp_path: Path) -> None:
     script = "setsid sh -c 'echo $$; exec sleep 300' & sleep 0.3; echo done"
     async with asyncio.timeout(10):

@@ -200,6 +200,7 @@ def graphs(draw: st.DrawFn) -> tuple[JobNode, ...]:
     return tuple(nodes)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(graphs(), st.integers(1, 4), st.data())
 def test_invariants_of_any_run(graph: tuple[JobNode, ...], parallel: int, data: st.DataObject) -> None:
