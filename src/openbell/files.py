@@ -49,9 +49,10 @@ def _write(path: Path, content: bytes, mode: int, *, durable: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def exclusive(path: Path, *, timeout_s: float = 60.0) -> AsyncIterator[None]:
+async def exclusive(path: Path, *, timeout_s: float = 60.0) -> AsyncIterator[int]:
     """Hold the lock file `path` against other processes and tasks; freed when its holder ends, however it ends.
 
+    Yields the descriptor that holds the lock: a child that inherits it keeps the lock until it has ended as well.
     Raises a retryable `AdapterError` when another holds it for longer than `timeout_s`, or it cannot be written.
     """
     try:
@@ -66,7 +67,7 @@ async def exclusive(path: Path, *, timeout_s: float = 60.0) -> AsyncIterator[Non
                 message = f"{path} is held by another process for more than {timeout_s:.0f} s. Wait for it, or end it."
                 raise AdapterError("lock", "take", message, retryable=True, effect="not_applied")
             await asyncio.sleep(0.02)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

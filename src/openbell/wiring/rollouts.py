@@ -288,23 +288,16 @@ async def _require_free(journal: Journal, name: str) -> None:
 
 async def _require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
     environment = place.project.environments[name]
-    for other in environment.requires_passed:
-        passed = [
-            state
-            for rollout_id in await rollout_ids(journal, other)
-            if (state := await state_of(journal, rollout_id)).plan.candidate.digest == built.digest
-        ]
-        if not any(state.outcome == "promoted" for state in passed):
-            raise RefusedError(
-                f"{name} requires {built.version} to have passed {other}, and it was not promoted there; "
-                f"first: openbell deploy {other} {built.version}"
-            )
-        said = {check.job: check for check in await checks_of(journal, built.digest) if check.environment == other}
-        for job in place.project.environments[other].after:
-            check = said.get(job)
-            if place.project.jobs[job].stage != "smoke" and (check is None or not check.passed):
-                why = f"it failed: {check.reason}" if check else "it has not run"
-                raise RefusedError(f"{name} requires {job} in {other} to have passed for {built.version}; {why}")
+    said = {check.job: check for check in await checks_of(journal, built.digest)}
+    for job in environment.requires_passed:
+        where = [other for other, one in place.project.environments.items() if job in one.after]
+        if job not in said:
+            first = f"openbell deploy {where[0]} {built.version}" if where else f"name {job} in an environment's after"
+            raise RefusedError(f"{name} requires {job} to have passed for {built.version}, and it has not run: {first}")
+        if not said[job].passed:
+            last = said[job]
+            why = f"in {last.environment} it failed: {last.reason}"
+            raise RefusedError(f"{name} requires {job} to have passed for {built.version}; {why}")
 
 
 async def failed_checks(journal: Journal, state: Rollout) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -96,3 +97,28 @@ def test_a_manifest_that_is_missing_or_damaged(tmp_path: Path, content: str | No
     with pytest.raises(AdapterError, match=message) as caught:
         runtime.load(tmp_path, "sha256:1")
     assert caught.value.effect == "not_applied"
+
+
+async def test_what_a_killed_openbell_left_preparing_does_not_meet_its_successor(tmp_path: Path) -> None:
+    """The orphan makes the folder late; whoever prepares next waits for its end and begins from nothing."""
+    go_on = tmp_path / "go-on"
+    script = f"touch ../begun; while [ ! -e {go_on} ]; do sleep 0.02; done; mkdir {{release}}; touch {{release}}/late"
+    release = made(tmp_path / "r", prepare=script)
+    log = tmp_path / "prepare.log"
+    code = (
+        "import asyncio, os, pathlib, sys; from openbell.adapters.processes import runtime;"
+        "folder = pathlib.Path(sys.argv[1]); release = runtime.load(folder, sys.argv[2]);"
+        "asyncio.run(runtime.prepare(release, folder / 'log', os.environ['PATH']))"
+    )
+    arguments = (str(release.folder), release.release.digest)
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments)
+    async with asyncio.timeout(20):
+        while not (release.folder / "begun").exists():  # noqa: ASYNC110 - a file of another process
+            await asyncio.sleep(0.01)
+    killed.kill()
+    await killed.wait()
+    successor = asyncio.create_task(runtime.prepare(release, log, os.environ["PATH"]))
+    await asyncio.sleep(0)
+    go_on.touch()
+    await asyncio.wait_for(successor, 30)
+    assert (release.prepared / "late").exists()

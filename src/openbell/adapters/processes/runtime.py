@@ -77,17 +77,27 @@ async def prepare(runtime: Runtime, log: Path, path: str) -> None:
     marker = runtime.folder / "runtime.prepared"
     if command is None or marker.exists():
         return
-    async with exclusive(runtime.folder / "runtime.lock", timeout_s=PREPARE_TIMEOUT_S):
+    async with exclusive(runtime.folder / "runtime.lock", timeout_s=PREPARE_TIMEOUT_S) as lock:
         if marker.exists():
             return
         await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
         words = runtime.fill_in(command, {})
         env = {**os.environ, "PATH": path}
-        await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S)
+        # The command keeps the lock: should openbell be killed, what it left running must not meet its successor.
+        await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S, inherit=(lock,))
         write_whole(marker, b"")
 
 
-async def run(what: str, command: str, folder: Path, env: dict[str, str], log: Path, *, timeout_s: float) -> None:
+async def run(
+    what: str,
+    command: str,
+    folder: Path,
+    env: dict[str, str],
+    log: Path,
+    *,
+    timeout_s: float,
+    inherit: tuple[int, ...] = (),
+) -> None:
     """Run a shell command to its end, its output to a log; raises `AdapterError` with its last lines when it fails."""
     try:
         output = await asyncio.to_thread(log.open, "ab")
@@ -103,6 +113,7 @@ async def run(what: str, command: str, folder: Path, env: dict[str, str], log: P
             cwd=folder,
             env=env,
             start_new_session=True,
+            pass_fds=inherit,
         )
         try:
             code = await asyncio.wait_for(process.wait(), timeout_s)
