@@ -13,6 +13,7 @@ from openbell.adapters.processes.placement import Instance
 from openbell.adapters.processes.runtime import Runtime, Surroundings
 from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
 from openbell.core.release import Release
+from openbell.files import exclusive
 from openbell.ports import AdapterError
 from openbell.programs import supervised
 
@@ -117,8 +118,10 @@ async def test_what_a_killed_openbell_left_preparing_does_not_meet_its_successor
             await asyncio.sleep(0.01)
     killed.kill()
     await killed.wait()
+    with pytest.raises(AdapterError, match="is held by another process"):
+        async with exclusive(release.folder / "runtime.lock", timeout_s=0.0):
+            pytest.fail("nothing keeps a successor from what still runs")
     successor = asyncio.create_task(runtime.prepare(release, log, os.environ["PATH"]))
-    await asyncio.sleep(0)
     go_on.touch()
     await asyncio.wait_for(successor, 30)
     assert (release.prepared / "late").exists()
