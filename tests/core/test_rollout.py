@@ -23,7 +23,8 @@ from openbell.core.events import (
 )
 from openbell.core.narrative import describe
 from openbell.core.project import Approval, Environment, RolloutPolicy
-from openbell.core.rollout import Rollout, approval_refusal, decide, fold, stable_after, way_back
+from openbell.core.rollout import approval_refusal, decide, fold, way_back
+from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import Approve, Handover, Hold, Place, Retire, Route, Watch, compile_steps
 
 BLUE = Side("blue", "sha256:old", "v1", 2)

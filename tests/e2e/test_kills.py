@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from openbell.adapters.sqlite import SqliteJournal
-from openbell.core.rollout import Rollout
+from openbell.core.rollout_state import Rollout
 from openbell.wiring import rollouts
 from openbell.wiring.demo import Flow
 from openbell.wiring.project import open_project

@@ -10,7 +10,7 @@ from openbell.adapters.sqlite import SqliteJournal
 from openbell.core.analysis.limits import LATENCY_EDGES_MS, Sample, ServiceHealth, SideHealth
 from openbell.core.events import AbortRequested, Approved, Begun, Plan, Side
 from openbell.core.project import Approval, Environment, RolloutPolicy
-from openbell.core.rollout import Rollout
+from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import compile_steps
 from openbell.hosts.local import LocalHost, World, load, request, stream_of
 from openbell.ports import AdapterError, DrainReport, ReleaseRef, RouteChange

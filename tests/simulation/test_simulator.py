@@ -5,6 +5,7 @@ import pytest
 
 from openbell.core import rollout
 from openbell.core.analysis.limits import Verdict
+from openbell.core.rollout_state import Commands, Rollout
 from openbell.core.strategy import Route
 from openbell.hosts.simulator import InvariantViolated, scenario_of, simulate
 
@@ -55,7 +56,7 @@ def test_a_judge_that_passes_without_data_is_found_out(monkeypatch: pytest.Monke
 def test_a_superseded_route_that_is_issued_again_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     real = rollout._go_back
 
-    def keep_all(state: rollout.Rollout, at_s: float, reason: str) -> tuple[rollout.Rollout, rollout.Commands]:
+    def keep_all(state: Rollout, at_s: float, reason: str) -> tuple[Rollout, Commands]:
         after, commands = real(state, at_s, reason)
         lost = tuple(c for c in state.outstanding if c not in after.outstanding)
         return msgspec.structs.replace(after, outstanding=(*after.outstanding, *lost)), commands

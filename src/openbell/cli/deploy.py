@@ -15,7 +15,8 @@ from openbell.cli.rollout_progress import RolloutProgress, clock, ending
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, print_json, say
 from openbell.core.events import AnyEvent, Begun, Plan
 from openbell.core.narrative import describe, tick_text
-from openbell.core.rollout import Rollout, decide
+from openbell.core.rollout import decide
+from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import load
 from openbell.ports import AdapterError, Journal
 from openbell.wiring import rollouts

@@ -8,7 +8,7 @@ from openbell.cli.terminal import console, is_lively, paint, say
 from openbell.core.analysis.limits import Sample, Tick, quantile_ms, total
 from openbell.core.events import AnyEvent
 from openbell.core.narrative import describe, duration, step_text
-from openbell.core.rollout import Rollout
+from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Hold, Watch
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from openbell.core.events import (
     Resumed,
     Ticked,
 )
-from openbell.core.rollout import Rollout
+from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import (
     AnyStep,
     Approve,

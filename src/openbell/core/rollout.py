@@ -9,32 +9,13 @@ the world leaves as commands. `state.outstanding` is what a host carries out aga
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from openbell.core import approval
-from openbell.core.analysis.limits import (
-    UNDECIDED,
-    Baseline,
-    Tick,
-    Verdict,
-    extend_baseline,
-    judge_triggers,
-    judge_watch,
-)
-from openbell.core.commands import (
-    AnyCommand,
-    Command,
-    Drain,
-    Notify,
-    PlaceSide,
-    RetireSide,
-    RunMigration,
-    RunSmoke,
-    SetRoute,
-)
+from openbell.core.analysis.limits import Tick, extend_baseline, judge_triggers, judge_watch
+from openbell.core.commands import AnyCommand, Notify, SetRoute
 from openbell.core.events import (
     AbortRequested,
     AnyEvent,
@@ -42,89 +23,18 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
-    Plan,
     Resumed,
-    Side,
     Ticked,
 )
-from openbell.core.strategy import (
-    AnyStep,
-    Approve,
-    Handover,
-    Hold,
-    Migrate,
-    Place,
-    Retire,
-    Route,
-    SideName,
-    Smoke,
-    Watch,
-)
-
-Direction = Literal["forward", "back", "ended"]
-Outcome = Literal["promoted", "rolled-back"]
-Commands = tuple[AnyCommand, ...]
+from openbell.core.rollout_commands import applied, command_for
+from openbell.core.rollout_state import Commands, Rollout
+from openbell.core.strategy import AnyStep, Approve, Handover, Hold, Place, Retire, Route, Watch
 
 FORWARD_ATTEMPTS = 3
 """How often a retryable command is tried on the way forward before the release is taken back."""
 BACK_ATTEMPTS = 8
 """How often a command is tried on the way back before a person is asked."""
 NOTIFY_ATTEMPTS = 4
-
-
-class Rollout(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a rollout stands; rebuilt at any time by folding its events through `decide`."""
-
-    plan: Plan
-    started_at_s: float
-    direction: Direction = "forward"
-    steps: tuple[AnyStep, ...] = ()
-    position: int = 0
-    entered: bool = False
-    attempt: int = 0
-    step_started_at_s: float = 0.0
-    outstanding: Commands = ()
-    weight_pct: int = 0
-    routed: bool = False
-    stable_replicas: int = 0
-    candidate_replicas: int = 0
-    held_s: float = 0.0
-    window: tuple[Tick, ...] = ()
-    watched: tuple[Tick, ...] = ()
-    streaks: dict[str, int] = {}
-    baseline: Baseline = Baseline()
-    verdict: Verdict = UNDECIDED
-    watch_verdict: Verdict = UNDECIDED
-    told: tuple[str, ...] = ()
-    approvals: tuple[str, ...] = ()
-    waiting_for: str | None = None
-    outcome: Outcome | None = None
-    reason: str = ""
-    decided_back_at_s: float | None = None
-    switched_at_s: float | None = None
-    switch_ms: float | None = None
-    first_answer_at_s: float | None = None
-    candidate_requests: int = 0
-    candidate_errors: int = 0
-    ended_at_s: float | None = None
-
-    @property
-    def step(self) -> AnyStep | None:
-        """The step that the rollout is in; None when it has ended."""
-        return self.steps[self.position] if self.direction != "ended" else None
-
-    @property
-    def side_of(self) -> dict[str, Side]:
-        """The sides by name; a first rollout has no stable side."""
-        sides = {"candidate": self.plan.candidate}
-        return sides if self.plan.stable is None else {**sides, "stable": self.plan.stable}
-
-    @property
-    def detected_s(self) -> float | None:
-        """Seconds from the first request that the candidate answered until the router had taken it to 0."""
-        if self.outcome == "promoted" or self.first_answer_at_s is None or self.switched_at_s is None:
-            return None
-        return self.switched_at_s - self.first_answer_at_s if self.decided_back_at_s is not None else None
 
 
 def decide(state: Rollout | None, event: AnyEvent) -> tuple[Rollout, Commands]:
@@ -165,11 +75,6 @@ def approval_refusal(state: Rollout, *, by: str, digest: str) -> str | None:
     )
 
 
-def stable_after(state: Rollout) -> Side | None:
-    """Say which side serves once the rollout has ended; while it runs, the side that is stable."""
-    return state.plan.candidate if state.outcome == "promoted" else state.plan.stable
-
-
 # --- reactions to events -------------------------------------------------------------------------------------------
 
 
@@ -194,7 +99,7 @@ def _on_succeeded(state: Rollout, event: CommandSucceeded) -> tuple[Rollout, Com
     command = _outstanding(state, event.id)
     if command is None:
         return state, ()
-    state = _applied(_without(state, event.id), command, event)
+    state = applied(_without(state, event.id), command, event)
     if isinstance(command, Notify):
         return state, ()
     if state.entered and command.id == _step_id(state):
@@ -313,7 +218,7 @@ def _enter(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
         return state, ()
     if isinstance(step, Approve):
         return _ask_approval(state, step)
-    command = _COMMANDS[type(step)](state, step, _step_id(state), _delay_s(state.attempt))
+    command = command_for(state, step, _step_id(state), _delay_s(state.attempt))
     state = replace(state, outstanding=(*state.outstanding, command))
     if isinstance(step, Route):
         state = replace(state, routed=True)
@@ -348,71 +253,6 @@ def _advance(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
     )
     what = "is promoted" if promoted else "was taken back"
     return _tell(state, "ended", f"{version} {what} in {state.plan.environment}", reason, urgent=False)
-
-
-def _place(state: Rollout, step: Place, key: str, delay_s: float) -> Command:
-    side = state.side_of[step.side]
-    return PlaceSide(
-        id=key,
-        delay_s=delay_s,
-        slot=side.slot,
-        digest=side.digest,
-        version=side.version,
-        replicas=step.replicas,
-        timeout_s=state.plan.healthy_timeout_s,
-    )
-
-
-def _route(state: Rollout, step: Route, key: str, delay_s: float) -> Command:
-    candidate, stable = state.plan.candidate, state.plan.stable
-    weights = {candidate.slot: step.weight_pct}
-    if stable is not None:
-        weights[stable.slot] = 100 - step.weight_pct
-    return SetRoute(id=key, delay_s=delay_s, weights=weights, sessions=state.side_of[step.sessions].slot)
-
-
-def _drain(state: Rollout, step: Handover, key: str, delay_s: float) -> Command:
-    other: SideName = "candidate" if step.source == "stable" else "stable"
-    sides = state.side_of
-    return Drain(id=key, delay_s=delay_s, slot=sides[step.source].slot, to=sides[other].slot, keep=step.keep)
-
-
-def _retire(state: Rollout, step: Retire, key: str, delay_s: float) -> Command:
-    return RetireSide(id=key, delay_s=delay_s, slot=state.side_of[step.side].slot, replicas=step.replicas)
-
-
-def _smoke(state: Rollout, step: Smoke, key: str, delay_s: float) -> Command:
-    return RunSmoke(id=key, delay_s=delay_s, job=step.job, slot=state.plan.candidate.slot)
-
-
-def _migrate(state: Rollout, step: Migrate, key: str, delay_s: float) -> Command:
-    return RunMigration(id=key, delay_s=delay_s, phase=step.phase, digest=state.plan.candidate.digest)
-
-
-_COMMANDS: dict[type, Callable[[Rollout, Any, str, float], Any]] = {
-    Place: _place,
-    Route: _route,
-    Handover: _drain,
-    Retire: _retire,
-    Smoke: _smoke,
-    Migrate: _migrate,
-}
-
-
-def _applied(state: Rollout, command: AnyCommand, event: CommandSucceeded) -> Rollout:
-    """Take over what a command has changed."""
-    plan = state.plan
-    if isinstance(command, SetRoute):
-        weight_pct = command.weights[plan.candidate.slot]
-        state = replace(state, weight_pct=weight_pct, switch_ms=event.switch_ms, switched_at_s=event.at_s)
-        return replace(state, watched=()) if weight_pct == 100 else state
-    if isinstance(command, PlaceSide):
-        if command.slot == plan.candidate.slot:
-            return replace(state, candidate_replicas=command.replicas)
-        return replace(state, stable_replicas=command.replicas)
-    if isinstance(command, RetireSide) and command.slot == plan.candidate.slot:
-        return replace(state, candidate_replicas=command.replicas)
-    return state
 
 
 # --- judging -------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ from openbell.core.events import (
     Resumed,
     Ticked,
 )
-from openbell.core.rollout import Rollout, decide
+from openbell.core.rollout import decide, fold
+from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Approve
 from openbell.ports import AdapterError, Clock, Journal, MetricSource, Notifier, Platform, ReleaseRef, Router
 
@@ -75,10 +76,7 @@ def requests_of(rollout_id: str) -> str:
 async def load(journal: Journal, rollout_id: str) -> tuple[Rollout | None, list[AnyEvent]]:
     """Read a rollout's events and fold them."""
     events = [_EVENTS.decode(record.payload) for record in await journal.read(stream_of(rollout_id))]
-    state: Rollout | None = None
-    for event in events:
-        state, _ = decide(state, event)
-    return state, events
+    return (fold(events) if events else None), events
 
 
 async def request(journal: Journal, rollout_id: str, event: Approved | AbortRequested) -> None:

@@ -28,7 +28,8 @@ from openbell.core.events import (
     Ticked,
 )
 from openbell.core.project import Approval, Environment, RollbackTriggers, RolloutPolicy, StrategyName, WatchLimits
-from openbell.core.rollout import Rollout, decide
+from openbell.core.rollout import decide
+from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Approve, Retire, Route, compile_steps
 
 Quality = Literal["good", "errors", "slow", "crashing", "never-healthy", "silent"]

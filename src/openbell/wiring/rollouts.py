@@ -15,7 +15,8 @@ from openbell.adapters.clock import SystemClock
 from openbell.adapters.sqlite import process_owner
 from openbell.core.events import AbortRequested, Approved, Begun, Plan, Side
 from openbell.core.project import Environment, Project
-from openbell.core.rollout import Rollout, approval_refusal, stable_after
+from openbell.core.rollout import approval_refusal
+from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
 from openbell.hosts.local import LocalHost, Observer, World, load, request, stream_of
 from openbell.ports import Journal

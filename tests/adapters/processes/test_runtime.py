@@ -103,7 +103,8 @@ def test_a_manifest_that_is_missing_or_damaged(tmp_path: Path, content: str | No
 async def test_what_a_killed_openbell_left_preparing_does_not_meet_its_successor(tmp_path: Path) -> None:
     """The orphan makes the folder late; whoever prepares next waits for its end and begins from nothing."""
     go_on = tmp_path / "go-on"
-    script = f"touch ../begun; while [ ! -e {go_on} ]; do sleep 0.02; done; mkdir {{release}}; touch {{release}}/late"
+    wait = f"timeout 30 sh -c 'while [ ! -e {go_on} ]; do sleep 0.02; done'"
+    script = f"touch ../begun; {wait}; mkdir {{release}}; touch {{release}}/late"
     release = made(tmp_path / "r", prepare=script)
     log = tmp_path / "prepare.log"
     code = (

@@ -68,16 +68,6 @@ class OrderRefused(ValueError):
         self.code = code
 
 
-def parse_timestamp(value: str) -> datetime | None:
-    """A UTCTimestamp, or None if it is not one."""
-    for form in ("%Y%m%d-%H:%M:%S.%f", "%Y%m%d-%H:%M:%S"):
-        try:
-            return datetime.strptime(value, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    return None
-
-
 def format_timestamp(moment: datetime) -> str:
     """A UTCTimestamp with milliseconds."""
     return moment.strftime("%Y%m%d-%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
