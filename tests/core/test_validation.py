@@ -60,7 +60,7 @@ def test_a_sound_configuration_has_no_problems() -> None:
         # services
         ('[services.api]\nrun = "x {prot}"', "unknown placeholder {prot}; known here: port, http_port"),
         ('[services.api]\nhealth = "healthz"', 'services.api.health: "healthz": a path begins with "/".'),
-        ("[services.api]\nstart_timeout_s = 0", "services.api.start_timeout_s: 0 s: must be more than 0."),
+        ("[services.api]\ndrain_timeout_s = 0", "services.api.drain_timeout_s: 0 s: must be more than 0."),
         ('order = ["apo"]', 'order: "apo" is no service. Did you mean "api"?'),
         ('order = ["api", "api"]', "order: a service is named twice"),
         ('[release]\nexpand = "x {relase}"', "unknown placeholder {relase}; known here: release, artifacts"),

@@ -93,7 +93,6 @@ class Service(Frozen, frozen=True, kw_only=True):
     metrics: str = "/metrics"
     drain: str = "/drain"
     env: dict[str, str] = {}
-    start_timeout_s: float = 30.0
     drain_timeout_s: float = 30.0
 
 
@@ -136,12 +135,12 @@ class RollbackTriggers(Frozen, frozen=True, kw_only=True):
 class WatchLimits(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME.watch_for]`: what is monitored after a deployment (the specification's numbers)."""
 
-    duration_s: float = 3600.0
     error_rate_pct_max: float = 0.1
     p95_ms_max: float = 500.0
     throughput_change_pct_max: float = 10.0
     cpu_change_pct_max: float = 20.0
     memory_growth_pct_max: float = 20.0
+    queries_per_request_growth_pct_max: float = 10.0
     requests_min: int = 100
     on_break: OnBreak = "notify"
 

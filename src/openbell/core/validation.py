@@ -175,7 +175,7 @@ def _check_services(project: Project) -> Iterator[Problem]:
         ):
             if not path.startswith("/"):
                 yield Problem((*at, key), f'"{path}": a path begins with "/".')
-        for key, value in (("start_timeout_s", service.start_timeout_s), ("drain_timeout_s", service.drain_timeout_s)):
+        for key, value in (("drain_timeout_s", service.drain_timeout_s),):
             if value <= 0:
                 yield Problem((*at, key), f"{value:g} s: must be more than 0.")
     for name in project.order:

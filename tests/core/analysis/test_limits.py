@@ -20,7 +20,9 @@ from openbell.core.analysis.limits import (
 )
 from openbell.core.project import RollbackTriggers, WatchLimits
 
-HEALTHY = SideHealth(observed=True, services=(ServiceHealth("api", 2, 2),), memory_bytes=100_000_000, cpu_s=1.0)
+HEALTHY = SideHealth(
+    observed=True, services=(ServiceHealth("api", 2, 2),), memory_bytes=100_000_000, cpu_s=1.0, database_queries=100
+)
 TRIGGERS = RollbackTriggers(ticks=3, requests_min=10)
 
 
@@ -108,8 +110,8 @@ def test_a_quantile_lies_in_its_bucket(counts: list[int]) -> None:
 
 
 def test_post_deployment_limits_name_what_they_saw() -> None:
-    baseline = Baseline(duration_s=10.0, requests=1000, cpu_s=10.0, cpu_duration_s=10.0)
-    health = SideHealth(True, HEALTHY.services, memory_bytes=150_000_000, cpu_s=21.0)
+    baseline = Baseline(10.0, 1000, cpu_s=10.0, cpu_duration_s=10.0, queries=2000, query_requests=1000)
+    health = SideHealth(True, HEALTHY.services, memory_bytes=150_000_000, cpu_s=21.0, database_queries=300)
     first = tick(sample(50, 0), at_s=0.0, stable=Sample(observed=True))
     last = tick(sample(50, 2, 631), at_s=10.0, health=health, stable=Sample(observed=True))
     verdict = judge_watch(WatchLimits(requests_min=50), [first, last], baseline)
@@ -121,7 +123,9 @@ def test_post_deployment_limits_name_what_they_saw() -> None:
         "throughput": "fail",
         "CPU": "fail",
         "memory": "fail",
+        "queries per request": "fail",
     }
+    assert by_name["queries per request"].text.startswith("queries per request 4, +100.0 % of the baseline 2")
     assert "+50.0 % of the baseline 100" in by_name["memory"].text
 
 

@@ -5,6 +5,8 @@ A service without a drain path has nothing to move. A process that is gone holds
 """
 
 import asyncio
+import functools
+import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 POLL_S = 0.1
+METRICS_TIMEOUT_S = 1.0
 DRAIN_POLL_S = 0.05
 REQUEST_TIMEOUT_S = 5.0
 ABSENT = (404, 405, 501)
@@ -29,12 +32,18 @@ class Remaining(msgspec.Struct):
     remaining: int = 0
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Make what every client needs and none of ours uses; once, for it costs 16 ms."""
+    return ssl.create_default_context()
+
+
 def client() -> "httpx.AsyncClient":
     """Return a client for the services of this machine: no proxies, short patience."""
     # Imported when somebody is spoken to: it costs a quarter of a second, more than all of `openbell status`.
     import httpx
 
-    return httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S)
+    return httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=REQUEST_TIMEOUT_S)
 
 
 async def is_ready(http: "httpx.AsyncClient", instance: Instance, service: Service) -> bool:
@@ -73,6 +82,24 @@ async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service,
         await asyncio.sleep(DRAIN_POLL_S)
         left = await _ask_drain(http, "GET", instance, service, None)
     return max(0, before - left), left
+
+
+async def counter(http: "httpx.AsyncClient", instance: Instance, service: Service, name: str) -> int | None:
+    """Read a counter from an instance's metrics (Prometheus' text format), all its labels added up; None without one."""
+    import httpx
+
+    try:
+        answer = await http.get(_url(instance, service.metrics), timeout=METRICS_TIMEOUT_S)
+        answer.raise_for_status()
+    except httpx.HTTPError:
+        return None
+    values = [
+        line.rpartition(" ")[2] for line in answer.text.splitlines() if line.partition("{")[0].split(" ")[0] == name
+    ]
+    try:
+        return int(sum(float(value) for value in values)) if values else None
+    except (ValueError, OverflowError):
+        return None
 
 
 async def take_over(http: "httpx.AsyncClient", instance: Instance, service: Service, slot: str) -> None:

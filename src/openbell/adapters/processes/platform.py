@@ -32,6 +32,8 @@ CRASHES_MAX = 1
 STATES_POLL_S = 0.25
 QUIET_POLL_S = 0.05
 LAST_LINES = 12
+DATABASE_QUERIES = "database_queries_total"
+"""The counter in a service's metrics that says how many queries it has sent."""
 MIGRATION_TIMEOUT_S = 600.0
 
 
@@ -196,7 +198,19 @@ class Processes:
             version=occupation.version,
             memory_bytes=memory_bytes,
             cpu_s=cpu_s,
+            database_queries=await self._queries(occupation),
         )
+
+    async def _queries(self, occupation: Occupation) -> int | None:
+        """Add up what instances of http services say they have asked their database; None unless all say so."""
+        services = self._load(occupation.digest).release.project.services
+        asked = [one for one in occupation.instances if services[one.service].protocol == "http"]
+        async with endpoints.client() as http:
+            counts = await asyncio.gather(
+                *(endpoints.counter(http, one, services[one.service], DATABASE_QUERIES) for one in asked)
+            )
+        known = [count for count in counts if count is not None]
+        return sum(known) if known and len(known) == len(counts) else None
 
     def _load(self, digest: str) -> Runtime:
         return runtime.load(self._release_folder(digest), digest)

@@ -51,6 +51,7 @@ class SideHealth(msgspec.Struct, frozen=True):
     version: str = ""
     memory_bytes: int | None = None
     cpu_s: float | None = None
+    database_queries: int | None = None
 
     @property
     def healthy(self) -> bool:
@@ -189,6 +190,8 @@ class Baseline(msgspec.Struct, frozen=True):
     requests: int = 0
     cpu_s: float | None = None
     cpu_duration_s: float = 0.0
+    queries: int = 0
+    query_requests: int = 0
 
 
 def extend_baseline(baseline: Baseline, tick: Tick, previous: Tick | None) -> Baseline:
@@ -196,11 +199,14 @@ def extend_baseline(baseline: Baseline, tick: Tick, previous: Tick | None) -> Ba
     if not tick.stable.observed:
         return baseline
     used_s, elapsed_s = _cpu_used(previous, tick)
+    queries = _risen(previous.stable_health.database_queries, tick.stable_health.database_queries) if previous else None
     return Baseline(
         duration_s=baseline.duration_s + tick.duration_s,
         requests=baseline.requests + tick.stable.requests,
         cpu_s=baseline.cpu_s if used_s is None else (baseline.cpu_s or 0.0) + used_s,
         cpu_duration_s=baseline.cpu_duration_s + elapsed_s,
+        queries=baseline.queries + (queries or 0),
+        query_requests=baseline.query_requests + (tick.stable.requests if queries is not None else 0),
     )
 
 
@@ -229,13 +235,18 @@ def judge_watch(limits: WatchLimits, window: Sequence[Tick], baseline: Baseline)
     memory = [t.candidate_health.memory_bytes for t in window if t.candidate_health.memory_bytes is not None]
     first, last = (memory[0] / 1e6, memory[-1] / 1e6) if len(memory) > 1 else (None, None)
     measures.append(_change("memory", last, first, limits.memory_growth_pct_max, "MB", both_ways=False))
+    queries, queries_base = _queries_per_request(window), None
+    if baseline.query_requests:
+        queries_base = baseline.queries / baseline.query_requests
+    growth_pct_max = limits.queries_per_request_growth_pct_max
+    measures.append(_change("queries per request", queries, queries_base, growth_pct_max, "", both_ways=False))
     return _worst(measures)
 
 
 def _rate(name: str, value: float, limit: float, unit: str, seen: Total) -> tuple[str, float, float, str]:
     sign = ">" if value > limit else "<="
     of = f"{seen.errors} of {seen.requests} requests failed" if unit == "%" else f"{seen.requests} requests"
-    return name, value, limit, f"{name} {value:.4g} {unit} {sign} {limit:g} {unit} ({of})"
+    return name, value, limit, f"{name} {_number(value)} {unit} {sign} {limit:g} {unit} ({of})"
 
 
 def _count(name: str, health: SideHealth, value: int, limit: int) -> Measure:
@@ -253,8 +264,20 @@ def _change(
         return Measure(name, "undecided", None, limit_pct, f"{name} not observed against a baseline")
     change_pct = 100.0 * (value - base) / base
     broken = change_pct > limit_pct or (both_ways and change_pct < -limit_pct)
-    text = f"{name} {value:.3g} {unit}, {change_pct:+.1f} % of the baseline {base:.3g} (limit {limit_pct:g} %)"
+    now = f"{name} {_number(value)} {unit}".rstrip()
+    text = f"{now}, {change_pct:+.1f} % of the baseline {_number(base)} (limit {limit_pct:g} %)"
     return Measure(name, "fail" if broken else "pass", change_pct, limit_pct, text)
+
+
+def _queries_per_request(window: Sequence[Tick]) -> float | None:
+    requests = sum(tick.candidate.requests for tick in window[1:])
+    queries = _risen(window[0].candidate_health.database_queries, window[-1].candidate_health.database_queries)
+    return queries / requests if queries is not None and requests else None
+
+
+def _risen(before: int | None, after: int | None) -> int | None:
+    """How far a counter rose; None when it was not seen twice, or began anew because a process did."""
+    return after - before if before is not None and after is not None and after >= before else None
 
 
 def _cpu_used(previous: Tick | None, tick: Tick) -> tuple[float | None, float]:
@@ -270,6 +293,10 @@ def _cpu_over(window: Sequence[Tick]) -> tuple[float | None, float]:
     if ends[0] is None or ends[1] is None or ends[1] < ends[0]:
         return None, 0.0
     return ends[1] - ends[0], last.at_s - first.at_s
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _worst(measures: Sequence[Measure]) -> Verdict:
