@@ -46,7 +46,7 @@ async def test_an_occupied_slot_refuses_another_release(world: World) -> None:
     assert (await world.platform.observe("blue")).version == "1.0.0"
 
 
-@pytest.mark.parametrize(("failure", "timeout_s"), [("ready", 1.0), ("start", TIMEOUT_S)])
+@pytest.mark.parametrize(("failure", "timeout_s"), [("ready", 3.0), ("start", TIMEOUT_S)])
 async def test_a_release_that_never_gets_healthy_leaves_the_slot_as_it_was(
     world: World, failure: str, timeout_s: float
 ) -> None:

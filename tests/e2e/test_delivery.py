@@ -70,11 +70,11 @@ def abort_when_routed(product: Product, process: "subprocess.Popen[str]") -> dic
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("deploy", "nowhere"), 1, 'there is no environment "nowhere"; there are: staging, production'),
-        (("deploy", "production", "v9"), 1, 'no release is called "v9"; known: v1.3.0, v1.2.0, v1.1.0, v1.0.0'),
+        (("deploy", "nowhere"), 2, 'there is no environment "nowhere"; there are: staging, production'),
+        (("deploy", "production", "v9"), 2, 'no release is called "v9"; known: v1.3.0, v1.2.0, v1.1.0, v1.0.0'),
         (("rollback", "production"), 1, "nothing was deployed to production yet"),
-        (("approve", "r-9"), 1, 'there is no rollout "r-9"; known: none'),
-        (("abort", "r-9"), 1, 'there is no rollout "r-9"; known: none'),
+        (("approve", "r-9"), 2, 'there is no rollout "r-9"; known: none'),
+        (("abort", "r-9"), 2, 'there is no rollout "r-9"; known: none'),
         (("why",), 1, "there is no rollout yet"),
         (("deploy",), 2, "ENVIRONMENT"),
         (("deploy", "production", "--wat"), 2, "--wat"),

@@ -23,7 +23,7 @@ from openbell.wiring import rollouts
 from openbell.wiring.pipeline import Deployment
 from openbell.wiring.project import OpenProject, open_project
 from openbell.wiring.releases import ReleaseBuilt
-from openbell.wiring.rollouts import AlreadyThereError, RefusedError
+from openbell.wiring.rollouts import AlreadyThereError, RefusedError, UnknownNameError
 
 Json = Annotated[bool, Parameter(negative="")]
 Policy = list[str] | None
@@ -285,6 +285,8 @@ def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], polic
         return complain(str(error), code=USAGE)
     except AlreadyThereError as error:
         return complain(str(error), code=DONE)
+    except UnknownNameError as error:
+        return complain(str(error), code=USAGE)
     except RefusedError as error:
         return complain(str(error), code=FAILED)
     except AdapterError as error:

@@ -33,6 +33,10 @@ class RefusedError(Exception):
     """What was asked for cannot be done now; the message says why and what to do instead."""
 
 
+class UnknownNameError(RefusedError):
+    """What was asked for names something that is not there."""
+
+
 class AlreadyThereError(RefusedError):
     """What was asked for is so already."""
 
@@ -129,7 +133,7 @@ async def begun_of(journal: Journal, rollout_id: str) -> Begun:
     records = await journal.read(stream_of(rollout_id))
     if not records:
         known = ", ".join(s.removeprefix("rollout/") for s in await journal.streams("rollout/")) or "none"
-        raise RefusedError(f'there is no rollout "{rollout_id}"; known: {known}')
+        raise UnknownNameError(f'there is no rollout "{rollout_id}"; known: {known}')
     return msgspec.json.decode(records[0].payload, type=Begun)
 
 
@@ -138,7 +142,7 @@ async def state_of(journal: Journal, rollout_id: str) -> Rollout:
     await begun_of(journal, rollout_id)
     state, _ = await load(journal, rollout_id)
     if state is None:
-        raise RefusedError(f'there is no rollout "{rollout_id}"')
+        raise UnknownNameError(f'there is no rollout "{rollout_id}"')
     return state
 
 
@@ -178,7 +182,7 @@ async def find_release(journal: Journal, wanted: str | None) -> ReleaseBuilt:
         return next(iter(matches.values()))
     names = ", ".join(dict.fromkeys(one.version for one in reversed(built)))
     problem = "no release is called" if not matches else f"{len(matches)} releases match"
-    raise RefusedError(f'{problem} "{wanted}"; known: {names}')
+    raise UnknownNameError(f'{problem} "{wanted}"; known: {names}')
 
 
 async def make_plan(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> Plan:
@@ -273,7 +277,7 @@ async def _plan(
 def _environment(project: Project, name: str) -> Environment:
     if name not in project.environments:
         known = ", ".join(project.environments) or "none; add [environments.staging] to openbell.toml"
-        raise RefusedError(f'there is no environment "{name}"; there are: {known}')
+        raise UnknownNameError(f'there is no environment "{name}"; there are: {known}')
     return project.environments[name]
 
 

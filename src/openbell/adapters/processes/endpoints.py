@@ -85,7 +85,7 @@ async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service,
 
 
 async def counter(http: "httpx.AsyncClient", instance: Instance, service: Service, name: str) -> int | None:
-    """Read a counter from an instance's metrics (Prometheus' text format), all its labels added up; None without one."""
+    """Read a counter from an instance's metrics (Prometheus' text format), labels added up; None without one."""
     import httpx
 
     try:
