@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,17 @@ def test_ctrl_c_leaves_a_rollout_that_can_be_resumed(product: Product) -> None:
     assert "openbell resume" in errors
     assert product.weights() == {"blue": 95, "green": 5}
     assert product.json("abort", "r-2", expect=1)["outcome"] == "rolled-back"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_ways_to_interrupt_a_rollout_end_it_the_same_way(product: Product, number: signal.Signals) -> None:
+    process = product.start("deploy", "production", "v1.0.0")
+    assert process.stderr is not None
+    while "step 3" not in process.stderr.readline():
+        assert process.poll() is None
+    os.kill(process.pid, number)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "openbell resume" in errors
+    (ended,) = product.json("resume")
+    assert ended["outcome"] == "promoted"

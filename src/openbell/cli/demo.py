@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
+from openbell.cli.interruption import end, run_interruptible
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, paint, print_json, say
 from openbell.core.narrative import duration
 from openbell.ports import AdapterError
@@ -54,13 +55,13 @@ def demo(
         Print the report on standard output.
     """
     try:
-        return asyncio.run(_Demo(Path(project), Path(folder).absolute(), rate=rate).tell(keep=keep, json=json))
+        return run_interruptible(_Demo(Path(project), Path(folder).absolute(), rate=rate).tell(keep=keep, json=json))
     except ConfigurationError as error:
         return complain(str(error), code=USAGE)
     except AdapterError as error:
         return complain(f"{error.system}: {error.message}", code=FAILED)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return complain("Interrupted; the environments were stopped.", code=INTERRUPTED)
 
 
 class UnexpectedError(Exception):
@@ -172,7 +173,7 @@ class _Demo:
         try:
             output, _ = await process.communicate()
         except asyncio.CancelledError:
-            await process.wait()
+            await end(process)
             raise
         if process.returncode not in expect:
             raise UnexpectedError(f"openbell {shlex.join(arguments)} ended with exit code {process.returncode}")

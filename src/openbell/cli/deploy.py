@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from openbell.adapters.sqlite import SqliteJournal
 from openbell.adapters.toml import ConfigurationError
+from openbell.cli.interruption import run_interruptible
 from openbell.cli.rollout_progress import RolloutProgress, clock, ending
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, print_json, say
 from openbell.core.events import AnyEvent, Begun, Plan
@@ -280,7 +281,7 @@ def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], polic
             return await work(place, journal)
 
     try:
-        return asyncio.run(opened())
+        return run_interruptible(opened())
     except ConfigurationError as error:
         return complain(str(error), code=USAGE)
     except AlreadyThereError as error:

@@ -67,20 +67,20 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
 
 
 async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
-    """Execute with a Ctrl-C, or a SIGTERM, ending all jobs."""
+    """Execute with a Ctrl-C, a SIGTERM or a lost terminal ending all jobs."""
     import asyncio
     import signal
 
     cancel = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, cancel.set)
     shown: progress.Progress = progress.LiveProgress(prepared) if lively else progress.PlainProgress(prepared)
     try:
         end = await pipeline.execute(prepared, shown, cancel=cancel)
     finally:
         shown.close()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.remove_signal_handler(number)
     return end.outcome, end.results
 
@@ -113,9 +113,9 @@ def _finish(
 
 def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; the event loop is imported only here, where something is left to do."""
-    import asyncio
+    from openbell.cli.interruption import run_interruptible
 
-    return asyncio.run(work)
+    return run_interruptible(work)
 
 
 async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deploy: Deploy) -> list[Deployment]:
