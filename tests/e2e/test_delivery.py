@@ -89,3 +89,14 @@ def test_what_cannot_be_done_is_said(product: Product, arguments: tuple[str, ...
 
 def test_nothing_left_to_resume(product: Product) -> None:
     assert product.json("resume") == []
+
+
+def test_two_at_once_do_not_meet(product: Product) -> None:
+    """One begins, the other is refused; what serves is never cleared by a plan that has grown old."""
+    product.run("deploy", "production", "v1.0.0")
+    both = [product.start("rollback", "production", "--to", tag) for tag in ("v1.1.0", "v1.2.0")]
+    ends = [(process.communicate()[1], process.returncode) for process in both]
+    assert sorted(code for _, code in ends) == [0, 1], ends
+    (refused,) = [errors for errors, code in ends if code == 1]
+    assert "production is driven by" in refused
+    assert sum(product.weights().values()) == 100

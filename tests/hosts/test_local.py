@@ -240,3 +240,17 @@ async def test_a_journal_that_cannot_be_written_stops_the_drive_before_anything_
         with pytest.raises(AdapterError, match="disk is full"):
             await LocalHost(journal, world_of(fake, FakeClock()), owner="host:1:1.00").drive("r-1", begun())
     assert fake.done == []
+
+
+@pytest.mark.parametrize("limit", range(1, 16))
+async def test_an_abort_left_for_the_next_driver_comes_before_what_was_outstanding(tmp_path: Path, limit: int) -> None:
+    path, fake = tmp_path / "j", FakeWorld()
+    async with SqliteJournal(path) as journal:
+        cut_after(limit)(journal)
+        with pytest.raises(PowerCut):
+            await LocalHost(journal, world_of(fake, FakeClock()), owner="host:1:1.00").drive("r-1", begun())
+        await request(journal, "r-1", AbortRequested(at_s=1.0, by="grace", reason="drill"))
+    before = len(fake.done)
+    state = await drive(path, fake, None)
+    assert state.outcome == "rolled-back"
+    assert not {"route green 5", "route green 100"} & set(fake.done[before:])

@@ -63,8 +63,9 @@ def deploy(
 
     async def work(place: OpenProject, journal: Journal) -> int:
         built = await rollouts.find_release(journal, release)
-        plan = await rollouts.make_plan(journal, place, environment, built)
-        return await _begin(place, journal, plan, by=by, wait=wait, json=json)
+        async with rollouts.alone(journal, environment):
+            plan = await rollouts.make_plan(journal, place, environment, built)
+            return await _begin(place, journal, plan, by=by, wait=wait, json=json)
 
     return _run(work, policy)
 
@@ -101,8 +102,9 @@ def rollback(
         running = [state for state in await rollouts.unfinished(journal, environment) if state.direction != "ended"]
         if running:
             return await _abort(place, journal, running[0].plan.id, by=by, reason=reason, json=json)
-        plan = await rollouts.make_return_plan(journal, place, environment, to)
-        return await _begin(place, journal, plan, by=by, wait=True, json=json)
+        async with rollouts.alone(journal, environment):
+            plan = await rollouts.make_return_plan(journal, place, environment, to)
+            return await _begin(place, journal, plan, by=by, wait=True, json=json)
 
     return _run(work, policy)
 
@@ -327,12 +329,13 @@ async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBu
     """Deploy what a run has built; an environment that runs it already is left alone."""
     async with SqliteJournal(place.state.journal) as journal:
         try:
-            plan = await rollouts.make_plan(journal, place, environment, built)
+            async with rollouts.alone(journal, environment):
+                plan = await rollouts.make_plan(journal, place, environment, built)
+                begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
+                state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
         except RefusedError as error:
             outcome: Literal["promoted", "failed"] = "promoted" if isinstance(error, AlreadyThereError) else "failed"
             return Deployment(environment, outcome, str(error))
-        begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
-        state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
         found = rollouts.document(state, await rollouts.failed_checks(journal, state))
     if found.failed_checks:
         return Deployment(environment, "failed", "; ".join(found.failed_checks), found.id)

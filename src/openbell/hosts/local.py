@@ -73,6 +73,11 @@ def requests_of(rollout_id: str) -> str:
     return f"requests/{rollout_id}"
 
 
+def lease_of(environment: str) -> str:
+    """The lease that the one driver of an environment holds."""
+    return f"environment/{environment}"
+
+
 async def load(journal: Journal, rollout_id: str) -> tuple[Rollout | None, list[AnyEvent]]:
     """Read a rollout's events and fold them."""
     events = [_EVENTS.decode(record.payload) for record in await journal.read(stream_of(rollout_id))]
@@ -106,17 +111,22 @@ class LocalHost:
         Raises `AdapterError` when another process drives the environment, when the journal cannot be written, or when
         the lease was lost; the rollout can then be resumed.
         """
-        state, events = await load(self._journal, rollout_id)
-        self._state, self._sequence = state, len(events)
-        self._requests_seen = sum(isinstance(event, (Approved, AbortRequested)) for event in events)
-        environment = begun.plan.environment if begun else state.plan.environment if state else ""
-        lease = f"environment/{environment}"
+        left, _ = await load(self._journal, rollout_id)
+        plan = begun.plan if begun else left.plan if left else None
+        if plan is None:
+            raise AdapterError("journal", "read", f"there is no rollout {rollout_id}", effect="not_applied")
+        lease = lease_of(plan.environment)
         await self._acquire(lease)
         try:
+            # Read again: until the lease was ours, another openbell may have driven it on.
+            self._state, events = await load(self._journal, rollout_id)
+            self._sequence = len(events)
+            self._requests_seen = sum(isinstance(event, (Approved, AbortRequested)) for event in events)
             self._start(lease, rollout_id)
             now_s = self._world.clock.now_s()
+            if begun is None:
+                await self._take_requests_over(rollout_id)
             await self._handle(begun or Resumed(at_s=now_s, by=self._owner), rollout_id)
-            await self._read_requests(rollout_id)
             return await self._loop(rollout_id, stop_when_waiting=stop_when_waiting)
         finally:
             await self._stop()
@@ -147,7 +157,16 @@ class LocalHost:
                 task.result()
         return await getter
 
-    async def _handle(self, event: AnyEvent, rollout_id: str) -> None:
+    async def _take_requests_over(self, rollout_id: str) -> None:
+        """Decide on what people asked for meanwhile, before anything that was outstanding is carried out again.
+
+        The commands that follow are outstanding then, and are issued with the rest when the rollout is resumed.
+        """
+        await self._read_requests(rollout_id)
+        while not self._queue.empty():
+            await self._handle(self._queue.get_nowait(), rollout_id, issue=False)
+
+    async def _handle(self, event: AnyEvent, rollout_id: str, *, issue: bool = True) -> None:
         kind, payload = type(event).__name__, msgspec.json.encode(event)
         self._sequence = await self._journal.append(
             stream_of(rollout_id), kind, payload, at_s=event.at_s, expect=self._sequence + 1
@@ -156,7 +175,7 @@ class LocalHost:
         self._state, commands = decide(before, event)
         if self._observer:
             self._observer(before, event, self._state)
-        for command in commands:
+        for command in commands if issue else ():
             self._lanes[_lane(command)].put_nowait(command)
         if isinstance(event, Ticked):
             self._tick_handled.set()

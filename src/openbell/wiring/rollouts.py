@@ -3,8 +3,10 @@
 The journal is the only truth: which side is stable in an environment follows from its last rollout that ended.
 """
 
+import contextlib
 import getpass
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +20,8 @@ from openbell.core.project import Environment, Project
 from openbell.core.rollout import approval_refusal
 from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
-from openbell.hosts.local import LocalHost, Observer, World, load, request, stream_of
-from openbell.ports import Journal
+from openbell.hosts.local import LEASE_TTL_S, LocalHost, Observer, World, lease_of, load, request, stream_of
+from openbell.ports import AdapterError, Journal
 from openbell.wiring.deployment_jobs import run_check, smoke_job, smoke_runner
 from openbell.wiring.environment import Environment as LocalEnvironment
 from openbell.wiring.project import OpenProject
@@ -27,6 +29,7 @@ from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
 
 NOTICES = "notices"
 CHECKS = "checks"
+IDS = "rollout-ids"
 
 
 class RefusedError(Exception):
@@ -185,6 +188,24 @@ async def find_release(journal: Journal, wanted: str | None) -> ReleaseBuilt:
     raise UnknownNameError(f'{problem} "{wanted}"; known: {names}')
 
 
+@contextlib.asynccontextmanager
+async def alone(journal: Journal, environment: str) -> AsyncIterator[None]:
+    """Keep everybody else from beginning a rollout in an environment, from planning it until it is driven.
+
+    What serves there must not change between the look at it and the first step. Raises `AdapterError` (operation
+    "lease") when another process drives the environment.
+    """
+    owner, lease = process_owner(), lease_of(environment)
+    holder = await journal.acquire(lease, owner, ttl_s=LEASE_TTL_S, now_s=time.time())
+    if holder is not None:
+        message = f"{environment} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
+        raise AdapterError("journal", "lease", message, effect="not_applied")
+    try:
+        yield
+    finally:
+        await journal.release(lease, owner)
+
+
 async def make_plan(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> Plan:
     """Plan a rollout of a release into an environment, from what serves there now."""
     environment = _environment(place.project, name)
@@ -255,7 +276,7 @@ async def _plan(
     approvers = environment.approval.by if environment.approval else ()
     teams = place.project.teams
     named = [one for entry in approvers for one in teams.get(entry, (entry,))]
-    number = len(await journal.streams("rollout/")) + 1
+    number = await journal.append(IDS, "taken", b"{}", at_s=time.time())
     return Plan(
         id=f"r-{number}",
         environment=name,
