@@ -113,6 +113,17 @@ def test_refs(repository: Repository) -> None:
     assert git.tags_at(repository.root, first) == ("v1.0.0", "v1.1.0")
 
 
+def test_a_branch_wins_over_a_tag_of_another_commit(repository: Repository) -> None:
+    tagged = repository.git("rev-parse", "HEAD")
+    repository.git("tag", "release")
+    repository.commit("feat: second", {"a.txt": "second\n"})
+    repository.git("branch", "release")
+    head = repository.git("rev-parse", "refs/heads/release")
+    assert git.resolve(repository.root, "release") == (head, "branch")
+    assert git.resolve(repository.root, "refs/tags/release") == (tagged, "commit")
+    assert git.resolve(repository.root, "develop~1") == (tagged, "commit")
+
+
 @pytest.mark.parametrize("ref", ["nowhere", "--help", "-x", "a b", "refs/heads/"])
 def test_a_ref_that_is_none(repository: Repository, ref: str) -> None:
     with pytest.raises(AdapterError, match=r"is no ref|names no branch"):

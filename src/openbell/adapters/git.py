@@ -83,18 +83,23 @@ def resolve(root: Path, ref: str) -> tuple[str, Literal["branch", "tag", "commit
     """Find the commit that a ref means, and whether it is a branch, a tag or a commit. A branch wins over a tag."""
     if ref.startswith("-"):
         raise AdapterError(SYSTEM, "resolve", f'"{ref}" is no ref.', effect="not_applied")
-    found = _run(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    full, kind = _name_in_full(root, ref)
+    found = _run(root, "rev-parse", "--verify", "--quiet", f"{full}^{{commit}}", check=False)
     if not found:
         message = f'"{ref}" names no branch, tag or commit of this repository.'
         raise AdapterError(SYSTEM, "resolve", message, effect="not_applied")
-    names = _run(
-        root, "for-each-ref", "--format=%(refname)", f"refs/heads/{ref}", f"refs/remotes/{ref}", f"refs/tags/{ref}"
-    )
-    kinds = [name for name in names.decode().split("\n") if name.endswith("/" + ref)]
-    commit = found.decode().strip()
-    if any(name.startswith(("refs/heads/", "refs/remotes/")) for name in kinds):
-        return commit, "branch"
-    return commit, "tag" if kinds else "commit"
+    return found.decode().strip(), kind
+
+
+def _name_in_full(root: Path, ref: str) -> tuple[str, Literal["branch", "tag", "commit"]]:
+    """Name a branch or tag so that git takes no other for it: left to itself, it prefers a tag to a branch."""
+    kinds: dict[str, Literal["branch", "tag", "commit"]] = {
+        f"refs/heads/{ref}": "branch",
+        f"refs/remotes/{ref}": "branch",
+        f"refs/tags/{ref}": "tag",
+    }
+    present = _run(root, "for-each-ref", "--format=%(refname)", *kinds).decode().split("\n")
+    return next(((full, kind) for full, kind in kinds.items() if full in present), (ref, "commit"))
 
 
 def list_files(root: Path) -> tuple[str, ...]:
