@@ -54,6 +54,13 @@ async def test_it_is_as_durable_as_it_says(journal: SqliteJournal) -> None:
     assert synchronous == (2,), "synchronous = FULL"
 
 
+async def test_only_its_owner_reads_it(journal: SqliteJournal) -> None:
+    await journal.append("s", "k", b"", at_s=0.0)
+    files = list(journal.path.parent.iterdir())
+    assert len(files) == 3, "the journal, its log ahead, and their index"
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+
+
 async def test_leases(journal: SqliteJournal) -> None:
     mine, other = process_owner(), "elsewhere:1:2.00"
     assert await journal.acquire("environment/x", mine, ttl_s=10, now_s=100) is None

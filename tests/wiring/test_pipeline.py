@@ -67,6 +67,11 @@ async def test_the_second_run_of_a_commit_knows_everything(quick: ScratchProject
     assert {result.reason for result in second.hits.values()} == {f"same fingerprint as run {first.workplace.run}"}
 
 
+def test_only_its_owner_sees_the_state(quick: ScratchProject) -> None:
+    prepared = prepare(quick)
+    assert prepared.place.state.root.stat().st_mode & 0o777 == 0o700
+
+
 async def test_a_commit_that_changes_no_input_runs_nothing(quick: ScratchProject) -> None:
     await run(quick)
     quick.repository.commit("docs: a word", {"README": "x"})

@@ -121,6 +121,9 @@ class SqliteJournal:
 
     def _open(self, _: sqlite3.Connection | None) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.path.exists():
+            # SQLite would make it readable to everybody; its own files beside it take over the mode of this one.
+            self.path.touch(mode=0o600)
         connection = sqlite3.connect(self.path, timeout=10.0, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

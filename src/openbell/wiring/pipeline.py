@@ -290,7 +290,7 @@ def _make_state(place: OpenProject) -> None:
     ignore = place.state.root / ".gitignore"
     try:
         if not ignore.exists():
-            place.state.root.mkdir(parents=True, exist_ok=True)
+            place.state.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             ignore.write_text("*\n")
     except OSError as error:
         raise _unrecordable(place, error) from error
