@@ -85,6 +85,19 @@ def test_a_process_gets_its_environment_most_special_last(tmp_path: Path, monkey
     assert program.folder == str(release.artifacts)
 
 
+@pytest.mark.parametrize("name", ["a b", "a;b$HOME", "it's"])
+async def test_a_folder_is_one_word_whatever_its_name_is(tmp_path: Path, name: str) -> None:
+    prepare = "mkdir {release} && cp {artifacts}/*.whl {release}/copied"
+    release = made(tmp_path / name, prepare=prepare, run="{release}/bin/serve --data={artifacts}/x --port {port}")
+    (release.artifacts / "one.whl").touch()
+    await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+    assert (release.prepared / "copied").exists()
+    instance = Instance("blue-api-1", "api", 20001, 20001)
+    program = runtime.program_of(release, surroundings(), "blue", "1.0.0", instance)
+    serve = str(release.prepared / "bin" / "serve")
+    assert program.command == (serve, f"--data={release.artifacts}/x", "--port", "20001")
+
+
 def test_a_secret_that_nobody_gave_is_named(tmp_path: Path) -> None:
     release = made(tmp_path / "r", secrets=("API_KEY",))
     with pytest.raises(AdapterError, match=r"secret API_KEY of environment production is not set.*secrets\.toml"):

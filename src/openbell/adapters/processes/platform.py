@@ -166,9 +166,9 @@ class Processes:
             if command is None or key in done:
                 return
             env = runtime.environment_of(made, self._surroundings)
-            words = made.fill_in(command, {})
+            script = made.script(command)
             log = self._log("migrate")
-            await runtime.run(phase, words, made.artifacts, env, log, timeout_s=MIGRATION_TIMEOUT_S)
+            await runtime.run(phase, script, made.artifacts, env, log, timeout_s=MIGRATION_TIMEOUT_S)
             write_whole(self._migrations, msgspec.json.encode({**done, key: time.time()}), durable=True)
 
     async def observe(self, slot: str) -> SideHealth:

@@ -44,10 +44,17 @@ class Runtime(msgspec.Struct, frozen=True):
         """What `prepare` made of it."""
         return self.folder / "runtime"
 
-    def fill_in(self, command: str, values: Mapping[str, str]) -> str:
-        """Replace the placeholders of a command; braces around anything else are left alone."""
-        known = {"release": str(self.prepared), "artifacts": str(self.artifacts), **values}
-        return _PLACEHOLDER.sub(lambda found: known.get(found[1], found[0]), command)
+    def script(self, text: str) -> str:
+        """Replace the placeholders of a shell script; a folder's name stays one word, whatever characters it has."""
+        return _fill_in(text, {name: shlex.quote(value) for name, value in self._folders().items()})
+
+    def words(self, command: str, values: Mapping[str, str]) -> tuple[str, ...]:
+        """Split a command into its words, and replace the placeholders of each; no value becomes several words."""
+        known = {**self._folders(), **values}
+        return tuple(_fill_in(word, known) for word in shlex.split(command))
+
+    def _folders(self) -> dict[str, str]:
+        return {"release": str(self.prepared), "artifacts": str(self.artifacts)}
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -57,6 +64,11 @@ class Surroundings(msgspec.Struct, frozen=True):
     addresses: Callable[[], dict[str, str]]
     secret: Callable[[str], str | None]
     path: str
+
+
+def _fill_in(text: str, values: Mapping[str, str]) -> str:
+    """Replace placeholders; braces around anything else are left alone."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def load(folder: Path, digest: str) -> Runtime:
@@ -81,10 +93,10 @@ async def prepare(runtime: Runtime, log: Path, path: str) -> None:
         if marker.exists():
             return
         await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
-        words = runtime.fill_in(command, {})
+        script = runtime.script(command)
         env = {**os.environ, "PATH": path}
         # The command keeps the lock: should openbell be killed, what it left running must not meet its successor.
-        await run("prepare", words, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S, inherit=(lock,))
+        await run("prepare", script, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S, inherit=(lock,))
         write_whole(marker, b"")
 
 
@@ -177,7 +189,7 @@ def program_of(runtime: Runtime, surroundings: Surroundings, slot: str, version:
     }
     return Program(
         name=instance.name,
-        command=tuple(shlex.split(runtime.fill_in(service.run, values))),
+        command=runtime.words(service.run, values),
         folder=str(runtime.artifacts),
         env={**environment_of(runtime, surroundings), **service.env, **own},
         stop_timeout_s=max(10.0, service.drain_timeout_s),
