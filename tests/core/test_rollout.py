@@ -25,7 +25,7 @@ from openbell.core.narrative import describe
 from openbell.core.project import Approval, Environment, RolloutPolicy
 from openbell.core.rollout import approval_refusal, decide, fold, way_back
 from openbell.core.rollout_state import Rollout, stable_after
-from openbell.core.strategy import Approve, Handover, Hold, Place, Retire, Route, Watch, compile_steps
+from openbell.core.strategy import Approve, Handover, Hold, Migrate, Place, Retire, Route, Watch, compile_steps
 
 BLUE = Side("blue", "sha256:old", "v1", 2)
 GREEN = Side("green", "sha256:new", "v2", 2)
@@ -104,7 +104,11 @@ class Machine:
         """Go on, with good samples, until the step is of this kind."""
         for _ in range(100):
             step = self.state.step
-            if isinstance(step, kind) and (weight_pct is None or self.state.weight_pct == weight_pct):
+            if (
+                isinstance(step, kind)
+                and self.state.entered
+                and (weight_pct is None or self.state.weight_pct == weight_pct)
+            ):
                 return self.state
             if self.state.outstanding:
                 self.send(CommandSucceeded(at_s=self.now_s, id=self.state.outstanding[0].id))
@@ -191,12 +195,12 @@ def test_the_way_back_depends_on_how_far_it_went(prepare: Callable[[Machine], ob
 
 def test_replicas_that_were_retired_come_back() -> None:
     machine = Machine(plan(strategy="rolling"))
-    machine.until(Place)
-    machine.succeed()
+    machine.until(Handover)
+    assert machine.state.stable_replicas == 1, "what is drained is not relied on"
     machine.send(AbortRequested(at_s=1.0, by="grace", reason="drill"))
-    machine.succeed()
+    assert machine.succeed().outcome == "rolled-back"
     placed = [c for c in machine.commands if isinstance(c, PlaceSide) and c.slot == "blue"]
-    assert [c.replicas for c in placed] == ([2] if machine.state.stable_replicas else [])
+    assert [c.replicas for c in placed] == [2]
 
 
 def test_a_release_that_never_gets_healthy_is_taken_back_untouched() -> None:
@@ -281,7 +285,7 @@ def test_post_deployment_limits_tell_once() -> None:
     machine.until(Watch)
     for _ in range(5):
         machine.tick(candidate=sample(100, 1))
-    told = [c.subject for c in machine.commands if isinstance(c, Notify) and "outside its limit" in c.subject]
+    told = [c.subject for c in machine.commands if isinstance(c, Notify) and "error rate is outside" in c.subject]
     assert told == ["v2 in production: error rate is outside its limit"]
     assert machine.state.direction == "forward"
 
@@ -333,4 +337,51 @@ def test_a_first_release_that_serves_is_not_taken_away() -> None:
     assert "no earlier release to go back to" in (machine.state.waiting_for or "")
     assert machine.send(AbortRequested(at_s=1.0, by="grace", reason="drill")).direction == "forward"
     machine.send(Resumed(at_s=2.0, by="x"))
+    assert not machine.state.outstanding, "a new driver looks before it sends traffic"
+    machine.tick()
     assert machine.succeed().outcome == "promoted"
+
+
+def test_gaps_do_not_save_a_release_that_fails() -> None:
+    machine = Machine(plan())
+    machine.until(Hold)
+    machine.tick(candidate=Sample(observed=False))
+    for _ in range(3):
+        machine.tick(candidate=sample(50, 25))
+    assert machine.state.direction == "back"
+
+
+def test_a_hold_counts_only_what_was_observed() -> None:
+    machine = Machine(plan())
+    machine.until(Hold)
+    for _ in range(9):
+        machine.tick(candidate=Sample(observed=False))
+    machine.tick(600.0)
+    assert isinstance(machine.state.step, Hold), "neither blind time nor a clock that jumped ends a hold"
+
+
+def test_old_restarts_do_not_stop_the_way_back_to_a_release() -> None:
+    machine = Machine(msgspec.structs.replace(plan(), strategy="return"))
+    machine.until(Place)
+    health = SideHealth(True, (ServiceHealth("api", 2, 2),), restarts=9, failed_health_checks=99)
+    machine.succeed()
+    for at_s in (1.0, 2.0):
+        tick = Tick(at_s, 1.0, sample(), sample(), health, health)
+        machine.send(Ticked(at_s=at_s, tick=tick))
+    assert machine.state.direction == "forward"
+
+
+def test_a_contracted_database_is_not_gone_back_from_by_a_machine() -> None:
+    steps = (*plan().steps, Migrate(phase="contract"))
+    machine = Machine(msgspec.structs.replace(plan(), steps=steps))
+    machine.until(Migrate)
+    machine.fail("the contraction failed")
+    assert "the database was contracted" in (machine.state.waiting_for or "")
+    assert machine.routes()[-1]["green"] == 100
+
+
+def test_an_approval_that_comes_too_late_does_not_count() -> None:
+    machine = Machine(msgspec.structs.replace(plan(approval=True), approval_timeout_s=30.0))
+    machine.until(Approve)
+    machine.send(Approved(at_s=machine.now_s + 31.0, by="grace", digest=GREEN.digest))
+    assert machine.state.direction == "back"

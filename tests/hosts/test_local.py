@@ -71,7 +71,7 @@ class FakeWorld:
     async def route(self, weights: dict[str, int], sessions: str, *, key: str) -> RouteChange:
         self._do(f"route green {weights['green']}")
         self.weights_now = dict(weights)
-        return RouteChange(0.9, 0.0)
+        return RouteChange(0.9, 5000.0)
 
     async def weights(self) -> dict[str, int]:
         return self.weights_now

@@ -5,7 +5,7 @@ It only reads states; it decides nothing. Times are left to whoever prints them.
 
 from openbell.core import approval
 from openbell.core.analysis.limits import Tick
-from openbell.core.commands import SetRoute
+from openbell.core.commands import Notify, SetRoute
 from openbell.core.events import (
     AbortRequested,
     AnyEvent,
@@ -36,6 +36,10 @@ def describe(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[st
     lines = _event(before, event, after)
     if before is not None and before.direction == "forward" and after.direction == "back":
         lines.append(f"rollback decided: {after.reason}")
+    known = {command.id for command in before.outstanding} if before else set()
+    for command in after.outstanding:
+        if isinstance(command, Notify) and command.id not in known and command.id.endswith("/0"):
+            lines.append(f"told: {command.subject}")
     moved = before is None or (before.direction, before.position) != (after.direction, after.position)
     if moved and after.step is not None:
         count = f"step {after.position + 1} of {len(after.steps)}"

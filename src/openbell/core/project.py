@@ -22,8 +22,10 @@ COMMIT_STAGES: tuple[Stage, ...] = ("quality", "test", "build")
 """Stages that a commit goes through, in order; smoke and load belong to an environment's deployment."""
 
 
-class Frozen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration is immutable and refuses unknown keys."""
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """Configuration is immutable. `openbell.adapters.toml` refuses unknown keys; journals and manifests may have some,
+    which an older or newer openbell has written.
+    """
 
 
 class ProjectInfo(Frozen, frozen=True, kw_only=True):
@@ -128,7 +130,7 @@ class RollbackTriggers(Frozen, frozen=True, kw_only=True):
     restarts_max: int = 3
     failed_health_checks_max: int = 5
     window_s: float = 60.0
-    requests_min: int = 10
+    requests_min: int = 20
     ticks: int = 3
 
 

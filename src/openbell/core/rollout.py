@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from openbell.core import approval
-from openbell.core.analysis.limits import Tick, extend_baseline, judge_triggers, judge_watch
+from openbell.core.analysis.limits import SideHealth, Tick, extend_baseline, judge_triggers, judge_watch
 from openbell.core.commands import AnyCommand, Notify, SetRoute
 from openbell.core.events import (
     AbortRequested,
@@ -28,7 +28,7 @@ from openbell.core.events import (
 )
 from openbell.core.rollout_commands import applied, command_for
 from openbell.core.rollout_state import Commands, Rollout
-from openbell.core.strategy import AnyStep, Approve, Handover, Hold, Place, Retire, Route, Watch
+from openbell.core.strategy import AnyStep, Approve, Handover, Hold, Migrate, Place, Retire, Route, Watch
 
 FORWARD_ATTEMPTS = 3
 """How often a retryable command is tried on the way forward before the release is taken back."""
@@ -134,10 +134,12 @@ def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
         return _go_back(state, event.at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
     if state.verdict.kind == "fail":
         return _go_back(state, event.at_s, state.verdict.reason)
+    if not state.entered:
+        return _enter_late(state, event.at_s)
     if isinstance(state.step, Watch):
         return _watch(state, tick, state.step)
     if isinstance(state.step, Hold):
-        return _hold(replace(state, held_s=state.held_s + tick.duration_s), event.at_s, state.step.duration_s)
+        return _hold(_held(state, tick), event.at_s, state.step.duration_s)
     return state, ()
 
 
@@ -146,6 +148,8 @@ def _on_approved(state: Rollout, event: Approved) -> tuple[Rollout, Commands]:
         return state, ()
     step = state.step
     if isinstance(step, Approve):
+        if event.at_s - state.step_started_at_s >= state.plan.approval_timeout_s:
+            return _go_back(state, event.at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
         state = replace(state, approvals=(*state.approvals, event.by))
         if len(state.approvals) < step.required:
             return state, ()
@@ -222,9 +226,11 @@ def _enter(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
     state = replace(state, outstanding=(*state.outstanding, command))
     if isinstance(step, Route):
         state = replace(state, routed=True)
+    # Counted when issued, not when done: on the way back these replicas must not be relied on.
     if isinstance(step, Retire) and step.side == "stable":
-        # Counted when issued, not when done: on the way back these replicas must not be relied on.
         state = replace(state, stable_replicas=min(state.stable_replicas, step.replicas))
+    if isinstance(step, Handover) and step.source == "stable" and step.keep:
+        state = replace(state, stable_replicas=min(state.stable_replicas, step.keep))
     return state, (command,)
 
 
@@ -234,12 +240,31 @@ def _enter_when_free(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
         return state, ()
     if not isinstance(state.step, Route) and any(not isinstance(c, Notify) for c in state.outstanding):
         return state, ()
+    if not _may_route(state):
+        return state, ()
     return _enter(state, at_s)
+
+
+def _may_route(state: Rollout) -> bool:
+    """Whether the step may start as far as health goes: traffic goes only to a side that was just seen to serve."""
+    step = state.step
+    if state.direction != "forward" or not isinstance(step, Route) or not step.weight_pct:
+        return True
+    return bool(state.window) and state.window[-1].candidate_health.can_serve
+
+
+def _enter_late(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
+    """Start a step that waited for a healthy candidate, or give the release up when it stays unhealthy."""
+    limit_s = state.plan.healthy_timeout_s
+    if not state.waiting_for and at_s - state.step_started_at_s >= limit_s and not _may_route(state):
+        return _go_back(state, at_s, f"the candidate was not healthy for {limit_s:g} s, so it gets no traffic")
+    return _enter_when_free(state, at_s)
 
 
 def _advance(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
     if state.position + 1 < len(state.steps):
-        return _enter_when_free(replace(state, position=state.position + 1, entered=False, attempt=0), at_s)
+        after = replace(state, position=state.position + 1, entered=False, attempt=0, step_started_at_s=at_s)
+        return _enter_when_free(after, at_s)
     promoted = state.direction == "forward"
     version = state.plan.candidate.version
     reason = state.reason or ("all steps passed" if promoted else "")
@@ -261,6 +286,10 @@ def _advance(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
 def _seen(state: Rollout, tick: Tick) -> Rollout:
     """Add a tick to what the judge has seen, and judge."""
     plan, previous = state.plan, state.window[-1] if state.window else None
+    if plan.strategy == "return" and tick.candidate_health.observed:
+        # A replica that was kept has counted for days; only what happens from now on is this rollout's.
+        state = replace(state, counted_from=state.counted_from or tick.candidate_health)
+        tick = replace(tick, candidate_health=_since(state.counted_from, tick.candidate_health))
     first = state.first_answer_at_s if state.first_answer_at_s is not None else tick.candidate.first_at_s
     state = replace(
         state,
@@ -284,19 +313,35 @@ def _seen(state: Rollout, tick: Tick) -> Rollout:
     return state
 
 
+def _since(begin: SideHealth | None, now: SideHealth) -> SideHealth:
+    if begin is None:
+        return now
+    return replace(
+        now,
+        restarts=max(0, now.restarts - begin.restarts),
+        failed_health_checks=max(0, now.failed_health_checks - begin.failed_health_checks),
+    )
+
+
+def _held(state: Rollout, tick: Tick) -> Rollout:
+    """Count a tick's time towards a hold: only what was observed, since the step began, without long gaps."""
+    if not tick.candidate.observed:
+        return state
+    counted_s = min(tick.duration_s, tick.at_s - state.step_started_at_s, 2 * state.plan.tick_s)
+    return replace(state, held_s=state.held_s + max(0.0, counted_s))
+
+
 def _hold(state: Rollout, at_s: float, duration_s: float) -> tuple[Rollout, Commands]:
-    if state.held_s < duration_s:
-        return state, ()
-    if state.verdict.kind == "pass":
+    if state.held_s >= duration_s and state.verdict.kind == "pass":
         return _advance(replace(state, waiting_for=None), at_s)
-    if state.held_s < duration_s + state.plan.undecided_s or state.waiting_for:
+    if at_s - state.step_started_at_s < duration_s + state.plan.undecided_s or state.waiting_for:
         return state, ()
     return _wait_for_person(state, f"the judge is undecided: {state.verdict.reason}")
 
 
 def _watch(state: Rollout, tick: Tick, step: Watch) -> tuple[Rollout, Commands]:
     """Hold at 100 percent; post-deployment limits are told, or take the release back, as the configuration says."""
-    state = replace(state, held_s=state.held_s + tick.duration_s)
+    state = _held(state, tick)
     broken = state.watch_verdict if state.watch_verdict.kind == "fail" else None
     if broken and state.plan.watch_for.on_break == "rollback":
         return _go_back(state, tick.at_s, broken.reason)
@@ -337,6 +382,9 @@ def _go_back(state: Rollout, at_s: float, reason: str) -> tuple[Rollout, Command
     if state.plan.stable is None and state.routed:
         # A first release that serves has nothing to go back to: taking it away would leave nothing at all.
         return _wait_for_person(replace(state, entered=False), f"{reason} (no earlier release to go back to)")
+    if any(isinstance(step, Migrate) and step.phase == "contract" for step in state.steps[: state.position + 1]):
+        # The earlier release may not read what the contraction has left: going back is no machine's decision any more.
+        return _wait_for_person(replace(state, entered=False), f"{reason} (the database was contracted)")
     steps = way_back(state)
     # A routing command still in flight is superseded: it must not be issued again after the one that takes weight away.
     outstanding = tuple(c for c in state.outstanding if not isinstance(c, SetRoute))

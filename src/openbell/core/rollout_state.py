@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from openbell.core.analysis.limits import UNDECIDED, Baseline, Tick, Verdict
+from openbell.core.analysis.limits import UNDECIDED, Baseline, SideHealth, Tick, Verdict
 from openbell.core.commands import AnyCommand
 from openbell.core.events import Plan, Side
 from openbell.core.strategy import AnyStep
@@ -40,6 +40,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Baseline = Baseline()
     verdict: Verdict = UNDECIDED
     watch_verdict: Verdict = UNDECIDED
+    counted_from: SideHealth | None = None
     told: tuple[str, ...] = ()
     approvals: tuple[str, ...] = ()
     waiting_for: str | None = None
@@ -67,9 +68,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def detected_s(self) -> float | None:
         """Seconds from the first request that the candidate answered until the router had taken it to 0."""
-        if self.outcome == "promoted" or self.first_answer_at_s is None or self.switched_at_s is None:
+        first, decided, switched = self.first_answer_at_s, self.decided_back_at_s, self.switched_at_s
+        if first is None or decided is None or switched is None or switched < decided:
             return None
-        return self.switched_at_s - self.first_answer_at_s if self.decided_back_at_s is not None else None
+        return switched - first
 
 
 def stable_after(state: Rollout) -> Side | None:

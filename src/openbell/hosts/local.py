@@ -31,6 +31,7 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
+    Plan,
     Resumed,
     Ticked,
 )
@@ -122,6 +123,10 @@ class LocalHost:
             self._state, events = await load(self._journal, rollout_id)
             self._sequence = len(events)
             self._requests_seen = sum(isinstance(event, (Approved, AbortRequested)) for event in events)
+            if begun is not None and events:
+                message = f"{rollout_id} was begun before; resume it, or begin another"
+                raise AdapterError("journal", "begin", message, effect="not_applied")
+            await self._begin_to_observe(plan)
             self._start(lease, rollout_id)
             now_s = self._world.clock.now_s()
             if begun is None:
@@ -156,6 +161,12 @@ class LocalHost:
             if task is not getter:
                 task.result()
         return await getter
+
+    async def _begin_to_observe(self, plan: Plan) -> None:
+        """Take the first samples now, so that the first tick has what happened since, and no more."""
+        for side in (plan.candidate, plan.stable):
+            with contextlib.suppress(AdapterError):
+                await self._world.metrics.sample(side.slot if side else plan.candidate.slot)
 
     async def _take_requests_over(self, rollout_id: str) -> None:
         """Decide on what people asked for meanwhile, before anything that was outstanding is carried out again.
@@ -212,8 +223,7 @@ class LocalHost:
     async def _read_requests(self, rollout_id: str) -> None:
         for record in await self._journal.read(requests_of(rollout_id), after=self._requests_seen):
             self._requests_seen = record.sequence
-            asked = _REQUESTS.decode(record.payload)
-            self._queue.put_nowait(msgspec.structs.replace(asked, at_s=self._world.clock.now_s()))
+            self._queue.put_nowait(_REQUESTS.decode(record.payload))
 
     async def _tick(self) -> None:
         """Sample both sides at the rollout's pace; while only a person is waited for, seldom."""
@@ -234,9 +244,13 @@ class LocalHost:
     async def _observe(self, state: Rollout, duration_s: float) -> Tick:
         async def look(slot: str) -> tuple[Sample, SideHealth]:
             try:
-                return await self._world.metrics.sample(slot), await self._world.platform.observe(slot)
+                sample = await self._world.metrics.sample(slot)
             except AdapterError as error:
-                return Sample(observed=False, source=str(error)), SideHealth(observed=False)
+                sample = Sample(observed=False, source=str(error))
+            try:
+                return sample, await self._world.platform.observe(slot)
+            except AdapterError:
+                return sample, SideHealth(observed=False)
 
         candidate, candidate_health = await look(state.plan.candidate.slot)
         stable, stable_health = Sample(observed=False), SideHealth(observed=False)
@@ -256,6 +270,8 @@ class LocalHost:
             command = await lane.get()
             if command.delay_s:
                 await self._world.clock.sleep(command.delay_s)
+            if self._state is None or command.id not in {one.id for one in self._state.outstanding}:
+                continue  # Superseded meanwhile: traffic must not be raised after it was decided to take it away.
             self._queue.put_nowait(await self._carry_out(command))
 
     async def _carry_out(self, command: AnyCommand) -> CommandSucceeded | CommandFailed:

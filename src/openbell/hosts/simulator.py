@@ -139,6 +139,7 @@ class Simulation:
     def _handle(self, event: AnyEvent) -> None:
         self.journal.append(msgspec.json.encode(event))
         before, (self.state, commands) = self.state, decide(self.state, event)
+        self.taken_back = self.taken_back or self.state.direction == "back"
         self._check_step(before, commands)
         if self._strikes(self.scenario.crash_pct):
             self._crash()
@@ -183,6 +184,8 @@ class Simulation:
 
     def _execute(self, command: AnyCommand) -> None:
         """Carry a command out in the simulated world, or fail it in one of the three ways things fail."""
+        if command.id not in {one.id for one in self._current().outstanding}:
+            return  # Superseded, as the local host passes it over.
         if self._strikes(self.scenario.fail_pct):
             applied = self.rng.random() < 0.5
             if applied and not self._refuses(command):
@@ -229,7 +232,6 @@ class Simulation:
             self._require(placed or not weight, f"1: weight {weight} points at {slot}, which is not placed")
         if self.taken_back:
             self._require(command.weights["green"] == 0, "3: the candidate was raised after it was taken back")
-        self.taken_back = self.taken_back or (self._current().direction == "back" and command.weights["green"] == 0)
         self.weights, self.sessions = dict(command.weights), command.sessions
 
     def _tick(self) -> None:

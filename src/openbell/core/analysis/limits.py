@@ -5,6 +5,7 @@ and a broken rate must stay broken for some ticks; counts (restarts, failed heal
 observed is never a pass: the verdict is then undecided, and an undecided verdict never promotes.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -102,9 +103,9 @@ UNDECIDED = Verdict("undecided")
 
 
 class Total(msgspec.Struct, frozen=True):
-    """The sum of samples over a window."""
+    """The sum of what was observed over a window; `complete` when nothing in it was missed."""
 
-    observed: bool
+    complete: bool
     requests: int
     errors: int
     latency_counts: tuple[int, ...]
@@ -116,11 +117,12 @@ class Total(msgspec.Struct, frozen=True):
 
 
 def total(samples: Iterable[Sample]) -> Total:
-    """Add samples up; the sum is observed only when every sample was."""
-    added = list(samples)
+    """Add up the samples that were observed."""
+    every = list(samples)
+    added = [sample for sample in every if sample.observed]
     rows = [sample.latency_counts for sample in added if sample.latency_counts]
     return Total(
-        observed=bool(added) and all(sample.observed for sample in added),
+        complete=bool(every) and len(added) == len(every),
         requests=sum(sample.requests for sample in added),
         errors=sum(sample.errors for sample in added),
         latency_counts=tuple(map(sum, zip(*rows, strict=True))),
@@ -152,30 +154,33 @@ def judge_triggers(
     """
     if not window:
         return UNDECIDED, streaks
-    seen = total(tick.candidate for tick in window)
+    seen, last = total(tick.candidate for tick in window), window[-1].candidate
     health = window[-1].candidate_health
     p95_ms = quantile_ms(seen.latency_counts, 0.95)
-    enough = seen.observed and seen.requests >= limits.requests_min
-    fresh = window[-1].candidate.requests > 0
+    enough = seen.requests >= limits.requests_min
+    slow = sum(last.latency_counts[_bucket(limits.p95_ms_max) :])
     rates = (
-        _rate("error rate", seen.error_rate_pct, limits.error_rate_pct_max, "%", seen),
-        _rate("p95", p95_ms or 0.0, limits.p95_ms_max, "ms", seen),
+        (_rate("error rate", seen.error_rate_pct, limits.error_rate_pct_max, "%", seen), last.errors),
+        (_rate("p95", p95_ms or 0.0, limits.p95_ms_max, "ms", seen), slow),
     )
     counted: dict[str, int] = {}
     measures: list[Measure] = []
-    for name, value, limit, text in rates:
+    for (name, value, limit, text), evidence in rates:
         broken = enough and value > limit
-        # A tick without a request is no further evidence: it neither breaks the streak nor adds to it.
-        counted[name] = streaks.get(name, 0) + (1 if fresh else 0) if broken else 0
-        if not enough:
-            few = f"{name} not judged: {seen.requests} of {limits.requests_min} requests needed"
-            measures.append(Measure(name, "undecided", None, limit, few if seen.observed else f"{name} not observed"))
-        elif not broken:
-            measures.append(Measure(name, "pass", value, limit, text))
-        else:
+        # Windows overlap: only a tick that itself had an error (or a slow request) is further evidence.
+        counted[name] = streaks.get(name, 0) + (1 if evidence else 0) if broken else 0
+        if broken:
             ticks = f"{text}, {min(counted[name], limits.ticks)} of {limits.ticks} ticks"
             kind: VerdictKind = "fail" if counted[name] >= limits.ticks else "undecided"
             measures.append(Measure(name, kind, value, limit, ticks, counted[name]))
+        elif not enough:
+            few = f"{name} not judged: {seen.requests} of {limits.requests_min} requests needed"
+            measures.append(Measure(name, "undecided", None, limit, few if seen.complete else f"{name} not observed"))
+        elif not seen.complete:
+            # What was missed may hold what was not seen: it never passes, but what was seen may fail.
+            measures.append(Measure(name, "undecided", value, limit, f"{text}, with gaps in what was observed"))
+        else:
+            measures.append(Measure(name, "pass", value, limit, text))
     measures.append(_count("restarts", health, health.restarts, limits.restarts_max))
     measures.append(
         _count("failed health checks", health, health.failed_health_checks, limits.failed_health_checks_max)
@@ -215,14 +220,14 @@ def judge_watch(limits: WatchLimits, window: Sequence[Tick], baseline: Baseline)
     if not window:
         return UNDECIDED
     seen = total(tick.candidate for tick in window)
-    enough = seen.observed and seen.requests >= limits.requests_min
+    enough = seen.requests >= limits.requests_min
     measures: list[Measure] = []
     p95_ms = quantile_ms(seen.latency_counts, 0.95)
     for name, value, limit, text in (
         _rate("error rate", seen.error_rate_pct, limits.error_rate_pct_max, "%", seen),
         _rate("p95", p95_ms or 0.0, limits.p95_ms_max, "ms", seen),
     ):
-        kind: VerdictKind = "undecided" if not enough else "fail" if value > limit else "pass"
+        kind: VerdictKind = "fail" if enough and value > limit else "pass" if enough and seen.complete else "undecided"
         measures.append(Measure(name, kind, value if enough else None, limit, text))
     duration_s = sum(tick.duration_s for tick in window)
     rate = (seen.requests + sum(t.stable.requests for t in window)) / duration_s if enough and duration_s else None
@@ -293,6 +298,11 @@ def _cpu_over(window: Sequence[Tick]) -> tuple[float | None, float]:
     if ends[0] is None or ends[1] is None or ends[1] < ends[0]:
         return None, 0.0
     return ends[1] - ends[0], last.at_s - first.at_s
+
+
+def _bucket(latency_ms: float) -> int:
+    """Return the first bucket of the histogram that lies above a latency."""
+    return bisect.bisect_right(LATENCY_EDGES_MS, latency_ms)
 
 
 def _number(value: float) -> str:
