@@ -112,16 +112,18 @@ class Haproxy:
         """Make the services of a slot's release known; HAProxy is reloaded only if that changes what it listens to."""
         async with self._lock:
             topology = self._topology()
-            if topology.checks.get(slot) == services:
+            if topology.checks.get(slot) != services:
+                topology.checks[slot] = services
+                self._save(topology)
+            if not await self.is_running():
                 return
-            before = structure(topology, self._place)
-            topology.checks[slot] = services
+            # HAProxy itself is asked what it has loaded: we may have been killed before the reload, or between files.
+            loaded = await self._runtime.statistics()
+            if loaded.description == structure(topology, self._place):
+                return
             self._save(topology)
-            if structure(topology, self._place) == before or not await self.is_running():
-                return
-            worker = (await self._runtime.statistics()).worker
             await self._reload()
-            await self._runtime.wait_replaced(worker)
+            await self._runtime.wait_replaced(loaded.worker)
 
     async def add(self, servers: Sequence[Server]) -> None:
         """Send new work to servers, too; those that are known and paused are taken back into service."""

@@ -6,6 +6,7 @@ lead straight to one slot each, for smoke tests. FIX is TCP: its map has a singl
 frontend, only backends, for their health checks.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -76,17 +77,23 @@ def map_entries(topology: Topology, weights: dict[str, int], sessions: str) -> d
 
 
 def render(topology: Topology, place: Place) -> str:
-    """Compose the configuration file."""
-    parts = [_HEAD.format(socket=place.socket, threads=place.threads)]
-    for service, check in topology.services().items():
-        parts += [_render_frontend(service, name, check, place) for name in frontends(service, check)]
-        parts += [_render_backend(topology, service, slot, check) for slot in SLOTS]
-    return "\n".join(parts)
+    """Compose the configuration file; its description tells which structure a running HAProxy has loaded."""
+    parts = [_HEAD.format(socket=place.socket, threads=place.threads, description=structure(topology, place))]
+    return "\n".join([*parts, *_sections(topology, place)])
 
 
 def structure(topology: Topology, place: Place) -> str:
-    """Compose what cannot change without a reload: everything but the servers."""
-    return render(Topology(checks=topology.checks), place)
+    """Name what cannot change without a reload: everything but the servers."""
+    content = "\n".join(_sections(Topology(checks=topology.checks), place))
+    return f"openbell-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _sections(topology: Topology, place: Place) -> list[str]:
+    parts = []
+    for service, check in topology.services().items():
+        parts += [_render_frontend(service, name, check, place) for name in frontends(service, check)]
+        parts += [_render_backend(topology, service, slot, check) for slot in SLOTS]
+    return parts
 
 
 def _render_frontend(service: str, name: str, check: ServiceCheck, place: Place) -> str:
@@ -130,6 +137,7 @@ global
   stats timeout 30s
   nbthread {threads}
   hard-stop-after 10m
+  description {description}
 
 defaults
   timeout connect 1s

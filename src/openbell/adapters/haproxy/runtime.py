@@ -18,10 +18,11 @@ CALL_TIMEOUT_S = 10.0
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """The worker's process id, and what it knows of each server by `BACKEND/SERVER`."""
+    """The worker's process id, what it knows of each server by `BACKEND/SERVER`, its configuration's description."""
 
     worker: int
     servers: dict[str, dict[str, str]]
+    description: str = ""
 
 
 class Runtime:
@@ -41,9 +42,10 @@ class Runtime:
     async def statistics(self) -> Statistics:
         """Ask for the worker's process id and the statistics of all servers."""
         information, _, table = (await self.ask("show info; show stat")).partition("\n# ")
-        worker = next((int(line[5:]) for line in information.splitlines() if line.startswith("Pid: ")), 0)
+        known = dict(line.split(": ", 1) for line in information.splitlines() if ": " in line)
         rows = csv.DictReader(table.splitlines())
-        return Statistics(worker, {f"{row['pxname']}/{row['svname']}": row for row in rows})
+        servers = {f"{row['pxname']}/{row['svname']}": row for row in rows}
+        return Statistics(int(known.get("Pid", 0)), servers, known.get("description", ""))
 
     async def enable(self, server: Server) -> None:
         """Add a server, or take back one that is there, and check its health from now on."""
