@@ -30,7 +30,7 @@ from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
 from openbell.ports import AdapterError
 from openbell.wiring.state import StateFolder
-from openbell.wiring.surroundings import search_path
+from openbell.wiring.surroundings import base_environment, search_path
 
 POSTGRES, VALKEY = "postgres", "valkey"
 SLOTS = ("blue", "green")
@@ -65,11 +65,12 @@ class Environment:
     @functools.cached_property
     def platform(self) -> Processes:
         """Where releases run. Implements `openbell.ports.Platform`."""
+        path = search_path()
         return Processes(
             self.folder,
             self.supervisor,
             self.router,
-            Surroundings(self.name, self.backing_services, self.secret, search_path()),
+            Surroundings(self.name, self.backing_services, self.secret, path, base_environment(path)),
             release_folder=self._state.release,
             port=self.ports.port,
             forget_ports=self.ports.forget,

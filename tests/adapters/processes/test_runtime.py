@@ -10,12 +10,14 @@ import pytest
 
 from openbell.adapters.processes import runtime
 from openbell.adapters.processes.placement import Instance
-from openbell.adapters.processes.runtime import Runtime, Surroundings
+from openbell.adapters.processes.runtime import Mask, Runtime, Surroundings
 from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
 from openbell.core.release import Release
 from openbell.files import exclusive
 from openbell.ports import AdapterError
 from openbell.programs import supervised
+
+BASE = {"PATH": os.environ["PATH"]}
 
 
 def made(folder: Path, *, prepare: str | None = None, secrets: tuple[str, ...] = (), run: str = "serve") -> Runtime:
@@ -32,13 +34,13 @@ def made(folder: Path, *, prepare: str | None = None, secrets: tuple[str, ...] =
 
 
 def surroundings(**secrets: str) -> Surroundings:
-    return Surroundings("production", lambda: {"DATABASE_URL": "postgresql://x"}, secrets.get, os.environ["PATH"])
+    return Surroundings("production", lambda: {"DATABASE_URL": "postgresql://x"}, secrets.get, os.environ["PATH"], BASE)
 
 
 async def test_a_release_is_prepared_once_also_by_several_at_once(tmp_path: Path) -> None:
     release = made(tmp_path / "r", prepare="mkdir {release} && ls {artifacts} && echo once >> ../count")
     log = tmp_path / "prepare.log"
-    await asyncio.gather(*(runtime.prepare(release, log, os.environ["PATH"]) for _ in range(3)))
+    await asyncio.gather(*(runtime.prepare(release, log, BASE) for _ in range(3)))
     assert (tmp_path / "r" / "count").read_text() == "once\n"
     assert release.prepared.is_dir()
 
@@ -47,7 +49,7 @@ async def test_a_preparation_that_was_cut_short_begins_anew(tmp_path: Path) -> N
     release = made(tmp_path / "r", prepare="mkdir {release}; touch {release}/good")
     release.prepared.mkdir()
     (release.prepared / "half").touch()
-    await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+    await runtime.prepare(release, tmp_path / "log", BASE)
     assert [path.name for path in release.prepared.iterdir()] == ["good"]
 
 
@@ -55,12 +57,14 @@ async def test_a_preparation_that_fails_tells_the_command_and_its_last_lines(tmp
     release = made(tmp_path / "r", prepare="echo before\necho the reason >&2\nfalse\necho never")
     for _ in range(2):
         with pytest.raises(AdapterError, match=r"ended with 1\nbefore\nthe reason$"):
-            await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+            await runtime.prepare(release, tmp_path / "log", BASE)
 
 
 async def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="did not end within 0 s"):
-        await runtime.run("expand", "sleep 60 & echo $! > child; wait", tmp_path, {}, tmp_path / "log", timeout_s=0.3)
+        await runtime.run(
+            "expand", "sleep 60 & echo $! > child; wait", tmp_path, {}, tmp_path / "log", timeout_s=0.3, mask=Mask(())
+        )
     assert supervised.start_ticks(int((tmp_path / "child").read_text())) is None
 
 
@@ -90,12 +94,45 @@ async def test_a_folder_is_one_word_whatever_its_name_is(tmp_path: Path, name: s
     prepare = "mkdir {release} && cp {artifacts}/*.whl {release}/copied"
     release = made(tmp_path / name, prepare=prepare, run="{release}/bin/serve --data={artifacts}/x --port {port}")
     (release.artifacts / "one.whl").touch()
-    await runtime.prepare(release, tmp_path / "log", os.environ["PATH"])
+    await runtime.prepare(release, tmp_path / "log", BASE)
     assert (release.prepared / "copied").exists()
     instance = Instance("blue-api-1", "api", 20001, 20001)
     program = runtime.program_of(release, surroundings(), "blue", "1.0.0", instance)
     serve = str(release.prepared / "bin" / "serve")
     assert program.command == (serve, f"--data={release.artifacts}/x", "--port", "20001")
+
+
+async def test_a_preparation_gets_what_it_is_given_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "of the caller")
+    release = made(tmp_path / "r", prepare="mkdir {release}; env > {release}/env")
+    await runtime.prepare(release, tmp_path / "log", {**BASE, "MIRROR": "here"})
+    written = (release.prepared / "env").read_text()
+    assert "MIRROR=here" in written
+    assert "API_KEY" not in written
+
+
+async def test_a_message_holds_no_secret(tmp_path: Path) -> None:
+    key = "-----BEGIN-----\nabcdef\n-----END-----"
+    release = made(tmp_path / "r", secrets=("API_KEY", "SIGNING_KEY"))
+    addresses = {"DATABASE_URL": "postgresql://openbell:p%40ss@127.0.0.1:1/x"}
+    around = Surroundings(
+        "production", lambda: addresses, {"API_KEY": "k3y", "SIGNING_KEY": key}.get, os.environ["PATH"], BASE
+    )
+    env = runtime.environment_of(release, around)
+    mask = runtime.mask_of(release, around, env)
+    script = 'echo "$API_KEY k3y, $DATABASE_URL, p%40ss, p@ss"; echo "$SIGNING_KEY" | tail -n 2; false'
+    with pytest.raises(AdapterError) as caught:
+        await runtime.run("expand", script, tmp_path, env, tmp_path / "log", timeout_s=20, mask=mask)
+    assert caught.value.message.splitlines()[1:] == ["*** ***, ***, ***, ***", "***", "***"]
+    assert "k3y" not in caught.value.message
+
+
+async def test_a_preparation_that_fails_shows_no_password_of_a_mirror(tmp_path: Path) -> None:
+    release = made(tmp_path / "r", prepare="echo $MIRROR; false")
+    with pytest.raises(AdapterError, match=r"https://me:\*\*\*@mirror/simple$"):
+        await runtime.prepare(release, tmp_path / "log", {**BASE, "MIRROR": "https://me:hush@mirror/simple"})
 
 
 def test_a_secret_that_nobody_gave_is_named(tmp_path: Path) -> None:
@@ -123,7 +160,7 @@ async def test_what_a_killed_openbell_left_preparing_does_not_meet_its_successor
     code = (
         "import asyncio, os, pathlib, sys; from openbell.adapters.processes import runtime;"
         "folder = pathlib.Path(sys.argv[1]); release = runtime.load(folder, sys.argv[2]);"
-        "asyncio.run(runtime.prepare(release, folder / 'log', os.environ['PATH']))"
+        "asyncio.run(runtime.prepare(release, folder / 'log', {'PATH': os.environ['PATH']}))"
     )
     arguments = (str(release.folder), release.release.digest)
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments)
@@ -135,7 +172,7 @@ async def test_what_a_killed_openbell_left_preparing_does_not_meet_its_successor
     with pytest.raises(AdapterError, match="is held by another process"):
         async with exclusive(release.folder / "runtime.lock", timeout_s=0.0):
             pytest.fail("nothing keeps a successor from what still runs")
-    successor = asyncio.create_task(runtime.prepare(release, log, os.environ["PATH"]))
+    successor = asyncio.create_task(runtime.prepare(release, log, BASE))
     go_on.touch()
     await asyncio.wait_for(successor, 30)
     assert (release.prepared / "late").exists()

@@ -168,7 +168,8 @@ class Processes:
             env = runtime.environment_of(made, self._surroundings)
             script = made.script(command)
             log = self._log("migrate")
-            await runtime.run(phase, script, made.artifacts, env, log, timeout_s=MIGRATION_TIMEOUT_S)
+            mask = runtime.mask_of(made, self._surroundings, env)
+            await runtime.run(phase, script, made.artifacts, env, log, timeout_s=MIGRATION_TIMEOUT_S, mask=mask)
             write_whole(self._migrations, msgspec.json.encode({**done, key: time.time()}), durable=True)
 
     async def observe(self, slot: str) -> SideHealth:
@@ -218,7 +219,7 @@ class Processes:
     async def _prepare(self, digest: str) -> Runtime:
         made = self._load(digest)
         log = self._log(f"prepare-{digest.removeprefix('sha256:')[:16]}")
-        await runtime.prepare(made, log, self._surroundings.path)
+        await runtime.prepare(made, log, self._surroundings.base)
         return made
 
     def _log(self, name: str) -> Path:
@@ -264,7 +265,7 @@ class Processes:
         fresh = [instance.name for instance in occupation.instances if not instance.ready]
         try:
             await self._supervisor.add(self._programs(slot, made, occupation))
-            await self._wait_ready(occupation.instances, services, timeout_s)
+            await self._wait_ready(occupation.instances, made, timeout_s)
         except AdapterError:
             await self._take_away(slot, fresh)
             raise
@@ -278,8 +279,9 @@ class Processes:
             for instance in occupation.instances
         ]
 
-    async def _wait_ready(self, instances: Sequence[Instance], services: dict[str, Service], timeout_s: float) -> None:
+    async def _wait_ready(self, instances: Sequence[Instance], made: Runtime, timeout_s: float) -> None:
         """Wait until all are ready; raises `AdapterError` at once when one cannot start, else after `timeout_s`."""
+        services = made.release.project.services
         async with endpoints.client() as http:
             waits = {
                 instance: asyncio.ensure_future(endpoints.wait_ready(http, instance, services[instance.service]))
@@ -296,7 +298,7 @@ class Processes:
                 if not late:
                     return
                 problem = "ends again and again" if crash.done() else f"is not ready within {timeout_s:.0f} s"
-                raise await self._unhealthy(late[0], problem)
+                raise await self._unhealthy(made, late[0], problem)
             finally:
                 crash.cancel()
                 ready.cancel()
@@ -317,8 +319,9 @@ class Processes:
                         return instance
             await asyncio.sleep(STATES_POLL_S)
 
-    async def _unhealthy(self, instance: Instance, problem: str) -> AdapterError:
-        lines = await self._supervisor.last_lines(instance.name, lines=LAST_LINES)
+    async def _unhealthy(self, made: Runtime, instance: Instance, problem: str) -> AdapterError:
+        mask = runtime.mask_of(made, self._surroundings, runtime.environment_of(made, self._surroundings))
+        lines = mask(await self._supervisor.last_lines(instance.name, lines=LAST_LINES))
         log = self._logs / f"{instance.name}.log"
         return AdapterError(SYSTEM, "place", f"{instance.name} {problem}; {log} ends\n{lines}", effect="not_applied")
 

@@ -11,8 +11,9 @@ import re
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
@@ -24,7 +25,9 @@ from openbell.machine import Program
 from openbell.ports import AdapterError
 
 PREPARE_TIMEOUT_S = 600.0
+LINE_MASKED_LENGTH_MIN = 4
 INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
+_URL_PASSWORD = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
 _PLACEHOLDER = re.compile(r"\{([a-z_-]+)\}")
 
 
@@ -58,12 +61,16 @@ class Runtime(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What an environment gives to its processes: addresses of its database and cache, secrets by name, a PATH."""
+    """What an environment gives to its processes: addresses of its database and cache, secrets by name, a PATH.
+
+    `base` is what commands get that make a release ready: the PATH, and what lets this machine reach its registries.
+    """
 
     name: str
     addresses: Callable[[], dict[str, str]]
     secret: Callable[[str], str | None]
     path: str
+    base: Mapping[str, str]
 
 
 def _fill_in(text: str, values: Mapping[str, str]) -> str:
@@ -83,8 +90,11 @@ def load(folder: Path, digest: str) -> Runtime:
         raise AdapterError(SYSTEM, "load release", message, effect="not_applied") from error
 
 
-async def prepare(runtime: Runtime, log: Path, path: str) -> None:
-    """Run the release's `prepare` command unless it was run to its end before; one process at a time."""
+async def prepare(runtime: Runtime, log: Path, env: Mapping[str, str]) -> None:
+    """Run the release's `prepare` command unless it was run to its end before; one process at a time.
+
+    It gets `env` and nothing else: what it makes serves all environments, so it must not see the secrets of one.
+    """
     command = runtime.release.project.release.prepare
     marker = runtime.folder / "runtime.prepared"
     if command is None or marker.exists():
@@ -94,9 +104,12 @@ async def prepare(runtime: Runtime, log: Path, path: str) -> None:
             return
         await asyncio.to_thread(shutil.rmtree, runtime.prepared, ignore_errors=True)
         script = runtime.script(command)
-        env = {**os.environ, "PATH": path}
+        mask = Mask(_passwords(env.values()))
         # The command keeps the lock: should openbell be killed, what it left running must not meet its successor.
-        await run("prepare", script, runtime.artifacts, env, log, timeout_s=PREPARE_TIMEOUT_S, inherit=(lock,))
+        await run(
+            "prepare", script, runtime.artifacts, env, log,
+            timeout_s=PREPARE_TIMEOUT_S, mask=mask, inherit=(lock,),
+        )  # fmt: skip
         write_whole(marker, b"")
 
 
@@ -104,13 +117,14 @@ async def run(
     what: str,
     command: str,
     folder: Path,
-    env: dict[str, str],
+    env: Mapping[str, str],
     log: Path,
     *,
     timeout_s: float,
+    mask: "Mask",
     inherit: tuple[int, ...] = (),
 ) -> None:
-    """Run a shell command to its end, its output to a log; raises `AdapterError` with its last lines when it fails."""
+    """Run a shell command to its end, its output to a log; raises `AdapterError` with its last lines, masked."""
     try:
         output = await asyncio.to_thread(log.open, "ab")
     except OSError as error:
@@ -137,9 +151,9 @@ async def run(
             await process.wait()
     if code != 0:
         ended = f"did not end within {timeout_s:.0f} s" if code is None else f"ended with {code}"
-        lines = (await asyncio.to_thread(log.read_bytes))[begin:].decode(errors="replace").strip().splitlines()
-        detail = "\n".join(lines[-10:])
-        raise AdapterError(SYSTEM, what, f"`{command}` {ended}\n{detail}", effect="unknown")
+        text = (await asyncio.to_thread(log.read_bytes))[begin:].decode(errors="replace")
+        detail = "\n".join(mask(text).strip().splitlines()[-10:])
+        raise AdapterError(SYSTEM, what, f"`{mask(command)}` {ended}\n{detail}", effect="unknown")
 
 
 def _shell(script: str) -> list[str]:
@@ -167,6 +181,35 @@ def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, st
             raise AdapterError(SYSTEM, "secrets", message, effect="not_applied")
         env[name] = value
     return env
+
+
+class Mask:
+    """Replaces secrets in what goes into messages, which reach the journal and reports, by `***`."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known = list(secrets)
+        # Lines of a key are masked one by one as well, for a message may hold some of them; but not a mere bracket.
+        lines = (line.strip() for secret in known for line in secret.splitlines())
+        parts = {secret.strip() for secret in known} | {line for line in lines if len(line) >= LINE_MASKED_LENGTH_MIN}
+        longest_first = sorted(filter(None, parts), key=lambda part: (-len(part), part))
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def __call__(self, text: str) -> str:
+        """Return the text without the secrets."""
+        return self._pattern.sub("***", text) if self._pattern else text
+
+
+def mask_of(runtime: Runtime, surroundings: Surroundings, env: Mapping[str, str]) -> Mask:
+    """Make the mask for what runs in an environment with `env`: its secrets, its addresses, passwords in any URL."""
+    settings = runtime.release.project.environments.get(surroundings.name, Environment())
+    secrets = [env[name] for name in settings.secrets if name in env]
+    return Mask([*secrets, *surroundings.addresses().values(), *_passwords(env.values())])
+
+
+def _passwords(values: Iterable[str]) -> set[str]:
+    """Find the passwords in values that are URLs, as they are written there and as they are meant."""
+    written = {found[1] for value in values for found in _URL_PASSWORD.finditer(value)}
+    return written | {unquote(password) for password in written}
 
 
 def program_of(runtime: Runtime, surroundings: Surroundings, slot: str, version: str, instance: Instance) -> Program:
