@@ -1,12 +1,15 @@
 """Placing and draining where something goes wrong that real processes do only by chance."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
-from openbell.adapters.processes import Processes
+from openbell.adapters.processes import Processes, endpoints
+from openbell.adapters.processes.placement import Instance, Occupation, PlacementFile
 from openbell.adapters.processes.runtime import Surroundings
 from openbell.core.project import Environment, Project, ProjectInfo, Service
 from openbell.core.release import Release
@@ -76,3 +79,21 @@ async def test_what_a_service_said_last_is_told_without_secrets(tmp_path: Path) 
     release = write_release(tmp_path)
     with pytest.raises(AdapterError, match=r"connecting to \*\*\* with \*\*\* \(\*\*\*\)"):
         await processes(tmp_path).place("blue", release, 1, timeout_s=5, key="place")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_lead_that_is_kept_is_no_handover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    release = write_release(tmp_path)
+    leaders = tuple(Instance(f"blue-worker-{number}", "worker", number, number) for number in (1, 2))
+    PlacementFile(tmp_path / "instances.json").write("blue", Occupation(release.digest, release.version, 0.0, leaders))
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(202, json={"remaining": kept if request.url.port == 2 else 0})
+    )
+    monkeypatch.setattr(endpoints, "client", functools.partial(httpx.AsyncClient, transport=transport))
+    drain = processes(tmp_path).drain("blue", "green", 0, key="handover")
+    if not kept:
+        assert [report.remaining for report in await drain] == [0]
+        return
+    with pytest.raises(AdapterError, match="blue-worker-2 did not hand its lead over to green") as caught:
+        await drain
+    assert (caught.value.retryable, caught.value.effect) == (True, "unknown")

@@ -126,7 +126,10 @@ class Processes:
                 self._placements.write(slot, None)
 
     async def drain(self, slot: str, to: str, keep: int, *, key: str) -> list[DrainReport]:
-        """Move what lives on all but `keep` instances to the slot `to`, service by service in the release's order."""
+        """Move what lives on all but `keep` instances to the slot `to`, service by service in the release's order.
+
+        Raises a retryable `AdapterError` when a leader keeps its lead for longer than its `drain_timeout_s`.
+        """
         del key  # Services take a repeated request as the same.
         occupation = self.placements().get(slot)
         if occupation is None:
@@ -146,6 +149,7 @@ class Processes:
                     reports.append(DrainReport(name, sum(moved for moved, _ in moves), sum(left for _, left in moves)))
                     if service.protocol == "leader":
                         await self._take_lead(http, to, name)
+                        _refuse_kept_lead(leaving, [left for _, left in moves], service, to)
         return reports
 
     async def _take_lead(self, http: "httpx.AsyncClient", slot: str, name: str) -> None:
@@ -352,6 +356,14 @@ class Processes:
             return msgspec.json.decode(self._migrations.read_bytes(), type=dict[str, float])
         except FileNotFoundError:
             return {}
+
+
+def _refuse_kept_lead(leaving: Sequence[Instance], left: Sequence[int], service: Service, to: str) -> None:
+    """Raise `AdapterError` naming an instance that still leads: two would lead, or none when it is stopped."""
+    for instance, remaining in zip(leaving, left, strict=True):
+        if remaining > 0:
+            message = f"{instance.name} did not hand its lead over to {to} within {service.drain_timeout_s:g} s"
+            raise AdapterError(SYSTEM, "drain", message, retryable=True, effect="unknown")
 
 
 def _server(slot: str, instance: Instance) -> Server:
