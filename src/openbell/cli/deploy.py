@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -63,9 +63,14 @@ def deploy(
 
     async def work(place: OpenProject, journal: Journal) -> int:
         built = await rollouts.find_release(journal, release)
-        async with rollouts.alone(journal, environment):
-            plan = await rollouts.make_plan(journal, place, environment, built)
-            return await _begin(place, journal, plan, by=by, wait=wait, json=json)
+        try:
+            async with rollouts.alone(journal, environment):
+                plan = await rollouts.make_plan(journal, place, environment, built)
+                return await _begin(place, journal, plan, by=by, wait=wait, json=json)
+        except AlreadyThereError as error:
+            say(str(error))
+            failed = await rollouts.check_what_serves(journal, place, environment)
+            return complain("\n".join(failed), code=FAILED) if failed else DONE
 
     return _run(work, policy)
 
@@ -104,7 +109,7 @@ def rollback(
             return await _abort(place, journal, running[0].plan.id, by=by, reason=reason, json=json)
         async with rollouts.alone(journal, environment):
             plan = await rollouts.make_return_plan(journal, place, environment, to)
-            return await _begin(place, journal, plan, by=by, wait=True, json=json)
+            return await _begin(place, journal, plan, by=by, wait=False, json=json)
 
     return _run(work, policy)
 
@@ -333,9 +338,12 @@ async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBu
                 plan = await rollouts.make_plan(journal, place, environment, built)
                 begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
                 state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
+        except AlreadyThereError as error:
+            failed = await rollouts.check_what_serves(journal, place, environment)
+            reason = "; ".join((str(error), *failed))
+            return Deployment(environment, "failed" if failed else "promoted", reason)
         except RefusedError as error:
-            outcome: Literal["promoted", "failed"] = "promoted" if isinstance(error, AlreadyThereError) else "failed"
-            return Deployment(environment, outcome, str(error))
+            return Deployment(environment, "failed", str(error))
         found = rollouts.document(state, await rollouts.failed_checks(journal, state))
     if found.failed_checks:
         return Deployment(environment, "failed", "; ".join(found.failed_checks), found.id)
@@ -348,7 +356,7 @@ async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str 
     """Ask for an abort, and carry it out here unless another openbell drives the rollout."""
     await rollouts.ask_abort(journal, rollout, rollouts.person(place.root, by), reason)
     try:
-        return await _drive(place, journal, rollout, None, wait=True, json=json)
+        return await _drive(place, journal, rollout, None, wait=False, json=json)
     except AdapterError as error:
         if error.operation != "lease":
             raise

@@ -3,6 +3,7 @@
 The journal is the only truth: which side is stable in an environment follows from its last rollout that ended.
 """
 
+import asyncio
 import contextlib
 import getpass
 import time
@@ -196,14 +197,45 @@ async def alone(journal: Journal, environment: str) -> AsyncIterator[None]:
     "lease") when another process drives the environment.
     """
     owner, lease = process_owner(), lease_of(environment)
-    holder = await journal.acquire(lease, owner, ttl_s=LEASE_TTL_S, now_s=time.time())
-    if holder is not None:
-        message = f"{environment} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
-        raise AdapterError("journal", "lease", message, effect="not_applied")
+
+    async def acquire() -> None:
+        holder = await journal.acquire(lease, owner, ttl_s=LEASE_TTL_S, now_s=time.time())
+        if holder is not None:
+            message = f"{environment} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
+            raise AdapterError("journal", "lease", message, effect="not_applied")
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(LEASE_TTL_S / 4)
+            await acquire()
+
+    await acquire()
+    keeper = asyncio.create_task(keep())
     try:
         yield
     finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
         await journal.release(lease, owner)
+
+
+async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | None:
+    """Say what serves in an environment, by the journal and by what is really placed there.
+
+    Raises `RefusedError` when something is placed that the journal does not know: it may be what customers use.
+    """
+    before = await latest(journal, name)
+    stable = stable_after(before) if before else None
+    placed = LocalEnvironment(place.project, name, place.state).placements()
+    if stable is not None and stable.slot in placed and placed[stable.slot].digest == stable.digest:
+        return msgspec.structs.replace(stable, replicas=place.project.environments[name].replicas)
+    if placed:
+        what = ", ".join(f"{one.version} on {slot}" for slot, one in sorted(placed.items()))
+        raise RefusedError(
+            f"{name} holds {what}, and the journal does not say so: it was lost or is another's. "
+            f"Restore {place.state.journal}, or stop what runs and begin anew: openbell down {name} --purge"
+        )
+    return None
 
 
 async def make_plan(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> Plan:
@@ -211,12 +243,9 @@ async def make_plan(journal: Journal, place: OpenProject, name: str, built: Rele
     environment = _environment(place.project, name)
     await _require_free(journal, name)
     await _require_passed(journal, place, name, built)
-    before = await latest(journal, name)
-    stable = stable_after(before) if before else None
-    if stable is not None:
-        stable = msgspec.structs.replace(stable, replicas=environment.replicas)
-        if stable.digest == built.digest:
-            raise AlreadyThereError(f"{name} runs {built.version} already")
+    stable = await _serving(journal, place, name)
+    if stable is not None and stable.digest == built.digest:
+        raise AlreadyThereError(f"{name} runs {built.version} already")
     slot = "green" if stable is not None and stable.slot == "blue" else "blue"
     candidate = Side(slot, built.digest, built.version, environment.replicas)
     release = place.project.release
@@ -238,7 +267,7 @@ async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: 
     environment = _environment(place.project, name)
     await _require_free(journal, name)
     before = await latest(journal, name)
-    stable = stable_after(before) if before else None
+    stable = await _serving(journal, place, name)
     if before is None or stable is None:
         raise RefusedError(f"nothing was deployed to {name} yet, so there is nothing to go back from")
     old = before.plan.stable if before.outcome == "promoted" and before.plan.strategy != "return" else None
@@ -255,7 +284,6 @@ async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: 
     if placed != old.digest:
         steps = (Retire(side="candidate", replicas=0), *steps)
     candidate = Side(slot, old.digest, old.version, environment.replicas)
-    stable = msgspec.structs.replace(stable, replicas=environment.replicas)
     return await _plan(
         journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy="return", author=""
     )
@@ -276,7 +304,9 @@ async def _plan(
     approvers = environment.approval.by if environment.approval else ()
     teams = place.project.teams
     named = [one for entry in approvers for one in teams.get(entry, (entry,))]
-    number = await journal.append(IDS, "taken", b"{}", at_s=time.time())
+    taken = await journal.append(IDS, "taken", b"{}", at_s=time.time())
+    # Journals from before there was a stream of ids count their rollouts.
+    number = max(taken, len(await journal.streams("rollout/")) + 1)
     return Plan(
         id=f"r-{number}",
         environment=name,
@@ -363,13 +393,36 @@ async def drive(
     """Drive a rollout on this machine, new or left by another openbell, then run what comes after it."""
     plan = (begun or await begun_of(journal, rollout_id)).plan
     environment = LocalEnvironment(place.project, plan.environment, place.state)
-    await environment.up()
-    world = world_of(journal, place, environment, plan)
-    host = LocalHost(journal, world, owner=process_owner(), observer=observer)
-    state = await host.drive(rollout_id, begun, stop_when_waiting=stop_when_waiting)
+    async with alone(journal, plan.environment):
+        try:
+            problems = await environment.up()
+        except AdapterError:
+            # Traffic can be taken away from a candidate even where, say, PostgreSQL does not start any more.
+            if begun is not None:
+                raise
+        else:
+            if problems and begun is not None:
+                raise AdapterError(plan.environment, "up", "; ".join(problems), effect="not_applied")
+        world = world_of(journal, place, environment, plan)
+        host = LocalHost(journal, world, owner=process_owner(), observer=observer)
+        state = await host.drive(rollout_id, begun, stop_when_waiting=stop_when_waiting)
     if state.outcome == "promoted" and state.plan.strategy != "return":
         await _run_checks(journal, place, environment, state)
     return state
+
+
+async def check_what_serves(journal: Journal, place: OpenProject, name: str) -> tuple[str, ...]:
+    """Run the jobs that what serves in an environment has not passed yet; returns those that fail, with reasons.
+
+    An earlier openbell may have been killed before they ran, or they failed and are asked for again.
+    """
+    state = await latest(journal, name)
+    if state is None or state.outcome != "promoted":
+        return ()
+    environment = LocalEnvironment(place.project, name, place.state)
+    await environment.up()
+    await _run_checks(journal, place, environment, state)
+    return await failed_checks(journal, state)
 
 
 async def _run_checks(journal: Journal, place: OpenProject, environment: LocalEnvironment, state: Rollout) -> None:
