@@ -29,7 +29,7 @@ def built() -> Iterator[Product]:
         product.run("run", "--trigger", "tag", "--ref", tag, "--no-deploy")
     yield product
     for name in ("production", "staging"):
-        product.run("down", name, "--purge", expect=None)
+        product.run("down", name, "--purge", "--force", expect=None)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -40,7 +40,7 @@ def product(built: Product) -> Iterator[Product]:
     yield built
     for name in ("production", "staging"):
         if (built.folder / "state" / "environments" / name).exists():
-            built.run("down", name, "--purge", expect=None)
+            built.run("down", name, "--purge", "--force", expect=None)
 
 
 def forget(product: Product) -> None:

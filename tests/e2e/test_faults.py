@@ -97,6 +97,8 @@ def test_ctrl_c_leaves_a_rollout_that_can_be_resumed(product: Product) -> None:
     assert process.returncode == 130
     assert "openbell resume" in errors
     assert product.weights() == {"blue": 95, "green": 5}
+    refused = product.run("down", "production", expect=1)
+    assert "has a rollout that has not ended (r-2)" in refused.stderr
     assert product.json("abort", "r-2", expect=1)["outcome"] == "rolled-back"
 
 

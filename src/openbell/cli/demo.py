@@ -61,7 +61,7 @@ def demo(
     except AdapterError as error:
         return complain(f"{error.system}: {error.message}", code=FAILED)
     except KeyboardInterrupt:
-        return complain("Interrupted; the environments were stopped.", code=INTERRUPTED)
+        return complain("Interrupted.", code=INTERRUPTED)
 
 
 class UnexpectedError(Exception):
@@ -186,7 +186,11 @@ class _Demo:
         say()
         for line in _table(report):
             say(line)
-        say(f"Report: {path}   Why v1.2.0 was taken back: see openbell why in {self.clone}")
+        say(f"Report: {path}")
+        bad = [one["id"] for one in self.rollouts if one["outcome"] == "rolled-back"]
+        for rollout in bad[:1]:
+            state = self.env["OPENBELL_STATE"]
+            say(f"Why it was taken back: cd {self.clone} && OPENBELL_STATE={state} openbell why {rollout}")
         if json:
             print_json(report)
         if report.problems:

@@ -360,15 +360,15 @@ async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str 
     except AdapterError as error:
         if error.operation != "lease":
             raise
-    return await _report(journal, await _follow(journal, rollout), json=json)
+    return await _report(journal, await _follow(journal, rollout, through_waits=True), json=json)
 
 
-async def _follow(journal: Journal, rollout: str) -> Rollout:
-    """Show a rollout from its journal until it ends or waits."""
+async def _follow(journal: Journal, rollout: str, *, through_waits: bool = False) -> Rollout:
+    """Show a rollout from its journal until it ends, or waits for a person."""
     state: Rollout | None = None
     seen = 0
     with RolloutProgress() as shown:
-        while state is None or not (state.direction == "ended" or (state.waiting_for and not state.outstanding)):
+        while state is None or not _is_settled(state, through_waits=through_waits):
             _, events = await load(journal, rollout)
             for event in events[seen:]:
                 before = state
@@ -379,6 +379,12 @@ async def _follow(journal: Journal, rollout: str) -> Rollout:
     for line in ending(state):
         say(line)
     return state
+
+
+def _is_settled(state: Rollout, *, through_waits: bool) -> bool:
+    """Whether nothing more happens by itself; an abort goes on from a wait for an approval."""
+    waits = bool(state.waiting_for) and not state.outstanding
+    return state.direction == "ended" or (waits and not (through_waits and state.direction == "forward"))
 
 
 async def _chosen(journal: Journal, rollout: str | None) -> str:

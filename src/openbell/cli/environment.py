@@ -62,7 +62,7 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
     return _with_environment(name, policy, start)
 
 
-def down(name: str, /, *, purge: bool = False, policy: Policy = None, json: Json = False) -> int:
+def down(name: str, /, *, purge: bool = False, force: bool = False, policy: Policy = None, json: Json = False) -> int:
     """Stop an environment: services first, then HAProxy, Valkey and PostgreSQL. Its data stays for the next `up`.
 
     Parameters
@@ -71,6 +71,8 @@ def down(name: str, /, *, purge: bool = False, policy: Policy = None, json: Json
         The environment, as openbell.toml names it.
     purge
         Remove its data, logs and ports as well.
+    force
+        Stop it although a rollout has not ended.
     policy
         A file laid over openbell.toml; may be repeated.
     json
@@ -78,6 +80,10 @@ def down(name: str, /, *, purge: bool = False, policy: Policy = None, json: Json
     """
 
     async def stop(environment: Environment) -> int:
+        left = [] if force else await _unfinished(name, policy)
+        if left:
+            remedy = f"openbell resume, openbell abort {left[0]}, or --force"
+            return complain(f"{name} has a rollout that has not ended ({left[0]}): {remedy}", code=FAILED)
         await environment.down(say, purge=purge)
         say(f"{name}: down" + ("; nothing of it is left" if purge else "; its data stays"))
         if json:
@@ -85,6 +91,18 @@ def down(name: str, /, *, purge: bool = False, policy: Policy = None, json: Json
         return DONE
 
     return _with_environment(name, policy, stop)
+
+
+async def _unfinished(name: str, policy: Policy) -> list[str]:
+    """Name the rollouts of an environment that have not ended; imported only here, for it costs more than a status."""
+    from openbell.adapters.sqlite import SqliteJournal
+    from openbell.wiring import rollouts
+
+    place = open_project(Path.cwd(), tuple(policy or ()))
+    if not place.state.journal.exists():
+        return []
+    async with SqliteJournal(place.state.journal) as journal:
+        return [one.plan.id for one in await rollouts.unfinished(journal, name) if one.direction != "ended"]
 
 
 def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = None, json: Json = False) -> int:

@@ -18,7 +18,7 @@ def build_app() -> cyclopts.App:
         default_parameter=cyclopts.Parameter(negative_iterable=()),
     )
     for name, command in COMMANDS.items():
-        app.command(f"openbell.cli.{command.module}:{name}", name=name, help=command.summary)
+        app.command(f"openbell.cli.{command.module}:{name}", name=name)
     app.register_install_completion_command()
     return app
 

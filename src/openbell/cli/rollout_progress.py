@@ -90,7 +90,7 @@ def screen_lines(state: Rollout, ticks: list[Tick]) -> list[str]:
     restarts = (now.stable_health.restarts, now.candidate_health.restarts)
     lines.append(f"  {'restarts':<10}" + "".join(f"{count:<26}" for count in restarts) + f"{triggers.restarts_max}")
     if state.waiting_for:
-        lines.append(f"  waits for {state.waiting_for}")
+        lines.append(f"  waits for {state.waiting_for}   openbell approve {plan.id} --by NAME")
     lines.append(f"  abort: openbell abort {plan.id}   why: openbell why {plan.id}")
     return lines
 
