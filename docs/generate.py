@@ -53,6 +53,10 @@ def configuration_schema() -> str:
     for struct, sentences in tomllib.loads(SENTENCES.read_text()).items():
         for key, sentence in sentences.items():
             schema["$defs"][struct]["properties"][key]["description"] = sentence
+    for definition in schema["$defs"].values():
+        # The file may have no other keys; the structs themselves pass them over, for old journals have some.
+        if definition.get("type") == "object":
+            definition["additionalProperties"] = False
     head = {"$schema": schemas.DIALECT, "title": "openbell.toml"}
     return msgspec.json.format(msgspec.json.encode({**head, **schema}), indent=2).decode() + "\n"
 

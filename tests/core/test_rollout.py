@@ -352,6 +352,18 @@ def test_gaps_do_not_save_a_release_that_fails() -> None:
     assert machine.state.direction == "back"
 
 
+def test_resumed_the_judge_looks_on_before_it_asks_again() -> None:
+    machine = Machine(plan())
+    machine.until(Hold)
+    while not machine.state.waiting_for:
+        machine.tick(candidate=Sample(observed=False))
+    machine.send(Resumed(at_s=machine.now_s, by="x"))
+    assert machine.state.waiting_for is None
+    while isinstance(machine.state.step, Hold):
+        machine.tick()
+    assert machine.state.weight_pct == 5
+
+
 def test_a_hold_counts_only_what_was_observed() -> None:
     machine = Machine(plan())
     machine.until(Hold)

@@ -22,7 +22,7 @@ watch_s = 1
 tick_s = 0.25
 undecided_s = 30
 [environments.production.rollback_on]
-window_s = 5
+window_s = 10
 [environments.staging.rollout]
 tick_s = 0.25
 """

@@ -60,7 +60,9 @@ async def deploy_through_kills(product: Product, tag: str, kills: int, rng: rand
             os.kill(process.pid, signal.SIGKILL)
             await asyncio.to_thread(process.communicate)
             struck += 1
-    while not await is_over(product, tag):
+    for _ in range(10):
+        if await is_over(product, tag):
+            break
         command = ("resume",) if await is_begun(product, tag) else ("deploy", "production", tag)
         await asyncio.to_thread(product.run, *command, expect=None)
     return struck

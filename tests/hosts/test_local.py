@@ -14,6 +14,7 @@ from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import compile_steps
 from openbell.hosts.local import LocalHost, World, load, request, stream_of
 from openbell.ports import AdapterError, DrainReport, ReleaseRef, RouteChange
+from tests.fakes.journal_of_an_older_openbell import BEGUN
 
 
 class FakeClock:
@@ -254,3 +255,17 @@ async def test_an_abort_left_for_the_next_driver_comes_before_what_was_outstandi
     state = await drive(path, fake, None)
     assert state.outcome == "rolled-back"
     assert not {"route green 5", "route green 100"} & set(fake.done[before:])
+
+
+async def test_a_journal_of_an_older_openbell_is_read(tmp_path: Path) -> None:
+    async with SqliteJournal(tmp_path / "j") as journal:
+        await journal.append(stream_of("r-1"), "Begun", BEGUN, at_s=1.0)
+        state, _ = await load(journal, "r-1")
+    assert state is not None
+    assert state.plan.watch_for.error_rate_pct_max == 0.1
+
+
+async def test_a_rollout_is_not_begun_twice(tmp_path: Path) -> None:
+    await drive(tmp_path / "j", FakeWorld(), begun())
+    with pytest.raises(AdapterError, match="was begun before"):
+        await drive(tmp_path / "j", FakeWorld(), begun())

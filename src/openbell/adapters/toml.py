@@ -64,11 +64,13 @@ def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer.content)
+    found = check_types(merged, Project)
+    if found:
+        raise _errors(layers, found)
     try:
         project = msgspec.convert(merged, Project)
     except msgspec.ValidationError as error:
-        found = check_types(merged, Project) or [Problem((), f"{error}.")]
-        raise _errors(layers, found) from None
+        raise _errors(layers, [Problem((), f"{error}.")]) from None
     problems = validate(project)
     if problems:
         raise _errors(layers, problems)

@@ -142,7 +142,7 @@ def _render_environment(found: EnvironmentStatus) -> list[str]:
     if found.state == "down":
         left = "".join(f", {slot.version} comes back with it" for slot in found.slots if slot.weight_pct)
         return [f"{found.environment}  down    start it: openbell up {found.environment}{left}"]
-    broken = [f"{part.name} {part.state}" for part in found.parts if part.state != "running"]
+    broken = [f"{part.name} {part.state}" for part in found.parts if part.state not in ("running", "starting")]
     restarted = [f"{part.name} restarted {part.restarts} times" for part in found.parts if part.restarts]
     head = f"{found.environment}  {found.state}"
     if found.state == "unsupervised":
