@@ -1,4 +1,4 @@
-"""The first event of a rollout as an earlier openbell wrote it: with a key that is gone, without keys that came since."""
+"""A rollout's first event as an earlier openbell wrote it: with a key that is gone, without those that came since."""
 
 BEGUN = (
     b'{"event":"Begun","at_s":1.0,"plan":{"id":"r-1","environment":"production","strategy":"blue-green",'
