@@ -357,8 +357,7 @@ def test_resumed_the_judge_looks_on_before_it_asks_again() -> None:
     machine.until(Hold)
     while not machine.state.waiting_for:
         machine.tick(candidate=Sample(observed=False))
-    machine.send(Resumed(at_s=machine.now_s, by="x"))
-    assert machine.state.waiting_for is None
+    assert machine.send(Resumed(at_s=machine.now_s, by="x")).waiting_for is None
     while isinstance(machine.state.step, Hold):
         machine.tick()
     assert machine.state.weight_pct == 5
