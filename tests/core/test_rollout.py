@@ -397,3 +397,12 @@ def test_an_approval_that_comes_too_late_does_not_count() -> None:
     machine.until(Approve)
     machine.send(Approved(at_s=machine.now_s + 31.0, by="grace", digest=GREEN.digest))
     assert machine.state.direction == "back"
+
+
+def test_a_long_pause_is_no_reason_to_ask_a_person() -> None:
+    machine = Machine(plan())
+    machine.until(Hold)
+    machine.now_s += 10_000.0
+    machine.send(Resumed(at_s=machine.now_s, by="x"))
+    machine.tick()
+    assert machine.state.waiting_for is None

@@ -164,8 +164,8 @@ def _on_abort(state: Rollout, event: AbortRequested) -> tuple[Rollout, Commands]
 
 def _on_resumed(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
     state = replace(state, streaks={}, window=())
-    if state.waiting_for and isinstance(state.step, (Hold, Watch)):
-        # Whoever resumes wants the judge to look on: it gets as much time again before it asks.
+    if isinstance(state.step, (Hold, Watch)):
+        # Whoever resumes wants the judge to look on: it gets as much time again before it asks, however long the pause.
         state = replace(state, waiting_for=None, step_started_at_s=event.at_s)
     elif state.waiting_for and not state.entered:
         state = replace(state, waiting_for=None, attempt=0, step_started_at_s=event.at_s)

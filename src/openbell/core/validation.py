@@ -47,8 +47,13 @@ def _check_names(project: Project) -> Iterator[Problem]:
         yield Problem(("project", "name"), "the project needs a name.")
     for section, members in sections:
         for name in members:
-            if not name or not _NAME_CHARACTERS.issuperset(name):
+            if not _is_name(name):
                 yield Problem((section, name), f'name "{name}": use letters, digits, "-", "_" and "." only.')
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name may be a folder's: `.`, `..`, options and endless names are none."""
+    return name[:1].isalnum() and _NAME_CHARACTERS.issuperset(name) and len(name) <= 63
 
 
 def _check_jobs(project: Project) -> Iterator[Problem]:
