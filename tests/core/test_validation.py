@@ -60,6 +60,10 @@ def test_a_sound_configuration_has_no_problems() -> None:
         # services
         ('[services.api]\nrun = "x {prot}"', "unknown placeholder {prot}; known here: port, http_port"),
         ('[services.api]\nhealth = "healthz"', 'services.api.health: "healthz": a path begins with "/".'),
+        (
+            "[environments.staging.rollout]\nhold_s = inf",
+            "environments.staging.rollout.hold_s: inf: must be a finite number.",
+        ),
         ("[services.api]\ndrain_timeout_s = 0", "services.api.drain_timeout_s: 0 s: must be more than 0."),
         ('order = ["apo"]', 'order: "apo" is no service. Did you mean "api"?'),
         ('order = ["api", "api"]', "order: a service is named twice"),

@@ -4,9 +4,12 @@
 its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import prod
+
+import msgspec
 
 from openbell.core.pattern import placeholders
 from openbell.core.pipeline import job_id, legs, slug
@@ -26,6 +29,7 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 def validate(project: Project) -> tuple[Problem, ...]:
     """Return every broken rule of a configuration, in the order of the file's sections; empty when it is sound."""
     return (
+        *_check_finite((), project),
         *_check_names(project),
         *_check_jobs(project),
         *_check_cycles(project.jobs),
@@ -35,6 +39,21 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_environments(project),
         *_check_overlaps(project.environments),
     )
+
+
+def _check_finite(path: tuple[str, ...], value: object) -> Iterator[Problem]:
+    """Refuse infinite numbers and those that are none: no limit means anything with them, and JSON cannot keep them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, f"{value}: must be a finite number.")
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            yield from _check_finite((*path, field), getattr(value, field))
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield from _check_finite((*path, str(key)), member)
+    elif isinstance(value, tuple):
+        for member in value:
+            yield from _check_finite(path, member)
 
 
 def _check_names(project: Project) -> Iterator[Problem]:
