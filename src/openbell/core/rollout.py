@@ -130,8 +130,8 @@ def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
     state = _seen(state, tick)
     if state.direction == "back":
         return state, ()
-    if isinstance(state.step, Approve) and event.at_s - state.step_started_at_s >= state.plan.approval_timeout_s:
-        return _go_back(state, event.at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
+    if isinstance(state.step, Approve) and _is_too_late(state, event.at_s):
+        return _give_approval_up(state, event.at_s)
     if state.verdict.kind == "fail":
         return _go_back(state, event.at_s, state.verdict.reason)
     if not state.entered:
@@ -148,12 +148,21 @@ def _on_approved(state: Rollout, event: Approved) -> tuple[Rollout, Commands]:
         return state, ()
     step = state.step
     if isinstance(step, Approve):
-        if event.at_s - state.step_started_at_s >= state.plan.approval_timeout_s:
-            return _go_back(state, event.at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
+        if _is_too_late(state, event.at_s):
+            return _give_approval_up(state, event.at_s)
         state = replace(state, approvals=(*state.approvals, event.by))
         if len(state.approvals) < step.required:
             return state, ()
     return _advance(replace(state, waiting_for=None), event.at_s)
+
+
+def _is_too_late(state: Rollout, at_s: float) -> bool:
+    """Whether an approval would come after the time that the plan gives it."""
+    return at_s - state.step_started_at_s >= state.plan.approval_timeout_s
+
+
+def _give_approval_up(state: Rollout, at_s: float) -> tuple[Rollout, Commands]:
+    return _go_back(state, at_s, f"nobody approved within {state.plan.approval_timeout_s:g} s")
 
 
 def _on_abort(state: Rollout, event: AbortRequested) -> tuple[Rollout, Commands]:
@@ -178,16 +187,6 @@ def _on_resumed_when_ended(state: Rollout, event: Resumed) -> tuple[Rollout, Com
     return state, state.outstanding
 
 
-def _on_notified_when_ended(state: Rollout, event: CommandSucceeded) -> tuple[Rollout, Commands]:
-    return _without(state, event.id), ()
-
-
-def _on_not_notified_when_ended(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]:
-    command = _outstanding(state, event.id)
-    state = _without(state, event.id)
-    return _notify_again(state, command) if isinstance(command, Notify) else (state, ())
-
-
 _REACTIONS: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
     CommandSucceeded: _on_succeeded,
     CommandFailed: _on_failed,
@@ -197,8 +196,8 @@ _REACTIONS: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
     Resumed: _on_resumed,
 }
 _REACTIONS_WHEN_ENDED: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
-    CommandSucceeded: _on_notified_when_ended,
-    CommandFailed: _on_not_notified_when_ended,
+    CommandSucceeded: _on_succeeded,
+    CommandFailed: _on_failed,
     Resumed: _on_resumed_when_ended,
 }
 

@@ -79,6 +79,14 @@ def lease_of(environment: str) -> str:
     return f"environment/{environment}"
 
 
+async def take_lease(journal: Journal, environment: str, owner: str, *, now_s: float) -> None:
+    """Take or renew an environment's lease; raises `AdapterError` (operation "lease") when somebody else holds it."""
+    holder = await journal.acquire(lease_of(environment), owner, ttl_s=LEASE_TTL_S, now_s=now_s)
+    if holder is not None:
+        message = f"{environment} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
+        raise AdapterError("journal", "lease", message, effect="not_applied")
+
+
 async def load(journal: Journal, rollout_id: str) -> tuple[Rollout | None, list[AnyEvent]]:
     """Read a rollout's events and fold them."""
     events = [_EVENTS.decode(record.payload) for record in await journal.read(stream_of(rollout_id))]
@@ -116,8 +124,7 @@ class LocalHost:
         plan = begun.plan if begun else left.plan if left else None
         if plan is None:
             raise AdapterError("journal", "read", f"there is no rollout {rollout_id}", effect="not_applied")
-        lease = lease_of(plan.environment)
-        await self._acquire(lease)
+        await self._take_lease(plan.environment)
         try:
             # Read again: until the lease was ours, another openbell may have driven it on.
             self._state, events = await load(self._journal, rollout_id)
@@ -127,7 +134,7 @@ class LocalHost:
                 message = f"{rollout_id} was begun before; resume it, or begin another"
                 raise AdapterError("journal", "begin", message, effect="not_applied")
             await self._begin_to_observe(plan)
-            self._start(lease, rollout_id)
+            self._start(plan.environment, rollout_id)
             now_s = self._world.clock.now_s()
             if begun is None:
                 await self._take_requests_over(rollout_id)
@@ -136,7 +143,7 @@ class LocalHost:
         finally:
             await self._stop()
             with contextlib.suppress(AdapterError):
-                await self._journal.release(lease, self._owner)
+                await self._journal.release(lease_of(plan.environment), self._owner)
 
     async def _loop(self, rollout_id: str, *, stop_when_waiting: bool) -> Rollout:
         while True:
@@ -164,9 +171,9 @@ class LocalHost:
 
     async def _begin_to_observe(self, plan: Plan) -> None:
         """Take the first samples now, so that the first tick has what happened since, and no more."""
-        for side in (plan.candidate, plan.stable):
+        for side in filter(None, (plan.candidate, plan.stable)):
             with contextlib.suppress(AdapterError):
-                await self._world.metrics.sample(side.slot if side else plan.candidate.slot)
+                await self._world.metrics.sample(side.slot)
 
     async def _take_requests_over(self, rollout_id: str) -> None:
         """Decide on what people asked for meanwhile, before anything that was outstanding is carried out again.
@@ -191,10 +198,10 @@ class LocalHost:
         if isinstance(event, Ticked):
             self._tick_handled.set()
 
-    def _start(self, lease: str, rollout_id: str) -> None:
+    def _start(self, environment: str, rollout_id: str) -> None:
         self._lanes = {"router": asyncio.Queue(), "platform": asyncio.Queue(), "notifier": asyncio.Queue()}
         jobs = [self._work(lane) for lane in self._lanes.values()]
-        jobs += [self._keep_lease(lease), self._tick(), self._listen(rollout_id)]
+        jobs += [self._keep_lease(environment), self._tick(), self._listen(rollout_id)]
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def _stop(self) -> None:
@@ -203,17 +210,13 @@ class LocalHost:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _acquire(self, lease: str) -> None:
-        now_s = self._world.clock.now_s()
-        holder = await self._journal.acquire(lease, self._owner, ttl_s=LEASE_TTL_S, now_s=now_s)
-        if holder is not None:
-            message = f"{lease} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
-            raise AdapterError("journal", "lease", message, effect="not_applied")
+    async def _take_lease(self, environment: str) -> None:
+        await take_lease(self._journal, environment, self._owner, now_s=self._world.clock.now_s())
 
-    async def _keep_lease(self, lease: str) -> None:
+    async def _keep_lease(self, environment: str) -> None:
         while True:
             await self._world.clock.sleep(LEASE_TTL_S / 4)
-            await self._acquire(lease)
+            await self._take_lease(environment)
 
     async def _listen(self, rollout_id: str) -> None:
         while True:

@@ -21,7 +21,7 @@ from openbell.core.project import Environment, Project
 from openbell.core.rollout import approval_refusal
 from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
-from openbell.hosts.local import LEASE_TTL_S, LocalHost, Observer, World, lease_of, load, request, stream_of
+from openbell.hosts.local import LEASE_TTL_S, LocalHost, Observer, World, lease_of, load, request, stream_of, take_lease
 from openbell.ports import AdapterError, Journal
 from openbell.wiring.deployment_jobs import run_check, smoke_job, smoke_runner
 from openbell.wiring.environment import Environment as LocalEnvironment
@@ -136,18 +136,21 @@ async def begun_of(journal: Journal, rollout_id: str) -> Begun:
     """Return the event that began a rollout. Raises `RefusedError` when there is no such rollout."""
     records = await journal.read(stream_of(rollout_id))
     if not records:
-        known = ", ".join(s.removeprefix("rollout/") for s in await journal.streams("rollout/")) or "none"
-        raise UnknownNameError(f'there is no rollout "{rollout_id}"; known: {known}')
+        raise await _unknown_rollout(journal, rollout_id)
     return msgspec.json.decode(records[0].payload, type=Begun)
 
 
 async def state_of(journal: Journal, rollout_id: str) -> Rollout:
     """Fold a rollout from the journal. Raises `RefusedError` when there is no such rollout."""
-    await begun_of(journal, rollout_id)
     state, _ = await load(journal, rollout_id)
     if state is None:
-        raise UnknownNameError(f'there is no rollout "{rollout_id}"')
+        raise await _unknown_rollout(journal, rollout_id)
     return state
+
+
+async def _unknown_rollout(journal: Journal, rollout_id: str) -> UnknownNameError:
+    known = ", ".join(await rollout_ids(journal)) or "none"
+    return UnknownNameError(f'there is no rollout "{rollout_id}"; known: {known}')
 
 
 async def latest(journal: Journal, environment: str) -> Rollout | None:
@@ -196,27 +199,21 @@ async def alone(journal: Journal, environment: str) -> AsyncIterator[None]:
     What serves there must not change between the look at it and the first step. Raises `AdapterError` (operation
     "lease") when another process drives the environment.
     """
-    owner, lease = process_owner(), lease_of(environment)
-
-    async def acquire() -> None:
-        holder = await journal.acquire(lease, owner, ttl_s=LEASE_TTL_S, now_s=time.time())
-        if holder is not None:
-            message = f"{environment} is driven by {holder}; watch it (openbell watch), or wait until it has ended"
-            raise AdapterError("journal", "lease", message, effect="not_applied")
+    owner = process_owner()
 
     async def keep() -> None:
         while True:
             await asyncio.sleep(LEASE_TTL_S / 4)
-            await acquire()
+            await take_lease(journal, environment, owner, now_s=time.time())
 
-    await acquire()
+    await take_lease(journal, environment, owner, now_s=time.time())
     keeper = asyncio.create_task(keep())
     try:
         yield
     finally:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
-        await journal.release(lease, owner)
+        await journal.release(lease_of(environment), owner)
 
 
 async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | None:
