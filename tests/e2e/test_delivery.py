@@ -91,12 +91,17 @@ def test_nothing_left_to_resume(product: Product) -> None:
     assert product.json("resume") == []
 
 
-def test_two_at_once_do_not_meet(product: Product) -> None:
-    """One begins, the other is refused; what serves is never cleared by a plan that has grown old."""
+def test_two_at_once_do_not_meet(product: Product, tmp_path: Path) -> None:
+    """One begins, the other is refused; what serves is never cleared by a plan that has grown old.
+
+    Both deploy: a second rollback would abort the first, as it must. Nobody trades, so the one that begins waits (3).
+    """
     product.run("deploy", "production", "v1.0.0")
-    both = [product.start("rollback", "production", "--to", tag) for tag in ("v1.1.0", "v1.2.0")]
+    policy = tmp_path / "impatient.toml"
+    policy.write_text("[environments.production.rollout]\nundecided_s = 1\n")
+    both = [product.start("deploy", "production", tag, "--policy", str(policy)) for tag in ("v1.1.0", "v1.2.0")]
     ends = [(process.communicate()[1], process.returncode) for process in both]
-    assert sorted(code for _, code in ends) == [0, 1], ends
+    assert sorted(code for _, code in ends) == [1, 3], ends
     (refused,) = [errors for errors, code in ends if code == 1]
     assert "production is driven by" in refused
     assert sum(product.weights().values()) == 100
