@@ -3,22 +3,36 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_ENDED = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, *_ENDED)
+
+
+@contextlib.contextmanager
+def calling(act: Callable[[], object], signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """Have signals call `act` instead of ending the process, as long as the block lasts."""
+    loop = asyncio.get_running_loop()
+    for number in signals:
+        loop.add_signal_handler(number, act)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end; when interrupted, let it clean up, then raise `KeyboardInterrupt`."""
 
     async def guarded() -> T:
-        task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if task is not None:
-                loop.add_signal_handler(number, task.cancel)
-        return await work
+        task = asyncio.create_task(work)
+        # Ctrl-C is asyncio's own business: a second one ends what the first could not.
+        with calling(task.cancel, _ENDED):
+            return await task
 
     try:
         return asyncio.run(guarded())

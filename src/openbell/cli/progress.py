@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from openbell.cli.terminal import duration, paint, say
+from openbell.cli.terminal import paint, say
+from openbell.core.narrative import duration
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
 from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
@@ -62,7 +63,7 @@ def because(prepared: PreparedRun) -> list[str]:
 
 
 def describe(result: JobResult, short: str) -> str:
-    """Say in a line how a job ended: "unit (3.12) 41s, 902 tests"."""
+    """Say in a line how a job ended: "unit (3.12) 41 s, 902 tests"."""
     if result.outcome == "cached":
         return f"{short} (cached: {result.reason})"
     if result.outcome == "not-checked":

@@ -69,19 +69,16 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
 async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
     """Execute with a Ctrl-C, a SIGTERM or a lost terminal ending all jobs."""
     import asyncio
-    import signal
+
+    from openbell.cli.interruption import calling
 
     cancel = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, cancel.set)
     shown: progress.Progress = progress.LiveProgress(prepared) if lively else progress.PlainProgress(prepared)
-    try:
-        end = await pipeline.execute(prepared, shown, cancel=cancel)
-    finally:
-        shown.close()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.remove_signal_handler(number)
+    with calling(cancel.set):
+        try:
+            end = await pipeline.execute(prepared, shown, cancel=cancel)
+        finally:
+            shown.close()
     return end.outcome, end.results
 
 

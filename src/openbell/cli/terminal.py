@@ -49,14 +49,3 @@ def complain(message: str, *, code: int = USAGE) -> int:
     """Print an error on standard error, and return the exit code that belongs to it."""
     sys.stderr.write(message.rstrip() + "\n")
     return code
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as people read it: "0.4s", "41s", "1:12", "1:02:09"."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
