@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
-from openbell.cli.terminal import DONE, FAILED, USAGE, complain, console, is_lively, paint, print_json, say
+from openbell.cli.terminal import DONE, FAILED, USAGE, complain, console, harmless, is_lively, paint, print_json, say
 from openbell.ports import AdapterError
 from openbell.wiring.environment import Environment
 from openbell.wiring.environment_status import EnvironmentStatus, InstanceStatus, ServiceStatus, SlotStatus, look
@@ -191,14 +191,15 @@ async def _watch(see: Callable[[], Coroutine[None, None, list[EnvironmentStatus]
 
         with Live(console=console(stderr=False), auto_refresh=False) as live:
             while True:
-                live.update(Text.from_ansi("\n".join(render(await see()))), refresh=True)
+                shown = harmless("\n".join(render(await see())), colours=True)
+                live.update(Text.from_ansi(shown), refresh=True)
                 await asyncio.sleep(WATCH_INTERVAL_S)
-    shown: list[str] = []
+    told: list[str] = []
     while True:
         lines = render(await see())
-        if lines != shown:
+        if lines != told:
             say(time.strftime("%H:%M:%S") + "\n" + "\n".join(lines), stream=sys.stdout)
-            shown = lines
+            told = lines
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 

@@ -60,17 +60,26 @@ def overview() -> str:
 
 def main() -> None:
     """Run the command that the arguments name; the exit code is its return value."""
-    if sys.argv[1:] in ([], ["--help"], ["-h"], ["help"]):
-        print(overview())
-        return
-    sys.exit(run_at_once(sys.argv[1:]))
+    try:
+        code = run_at_once(sys.argv[1:])
+        # What is still buffered must not fail after all is done, where nobody could catch it.
+        print(end="", flush=True)
+    except BrokenPipeError:
+        from openbell.cli.terminal import UNREAD, forget
+
+        forget(sys.stdout)
+        code = UNREAD
+    sys.exit(code)
 
 
 def run_at_once(arguments: list[str]) -> int:
-    """Carry a command out. A plain `openbell run` is not kept waiting by the parser, which it does not need.
+    """Carry a command out, or show the help page; neither that nor a plain `openbell run` waits for the parser.
 
     When nothing is left to do, such a run takes less time than it takes to import the parser.
     """
+    if arguments in ([], ["--help"], ["-h"], ["help"]):
+        print(overview())
+        return 0
     if arguments[:1] == ["run"] and PLAIN_RUN_OPTIONS.issuperset(arguments[1:]):
         from openbell.cli.running import run_pipeline
         from openbell.wiring.pipeline import RunRequest

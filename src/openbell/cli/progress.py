@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from openbell.cli.terminal import paint, say
+from openbell.cli.terminal import harmless, paint, say
 from openbell.core.narrative import duration
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
@@ -132,7 +132,7 @@ class LiveProgress:
         from rich.text import Text
 
         text = Text(overflow="fold")
-        text.append(f"{heading(self.prepared)}  {duration(time.monotonic() - self.began_s)}")
+        text.append(f"{harmless(heading(self.prepared), colours=False)}  {duration(time.monotonic() - self.began_s)}")
         for stage in dict.fromkeys(node.stage for node in self.prepared.graph):
             text.append(f"\n  {stage:<8}")
             for node in self.prepared.graph:
@@ -150,7 +150,7 @@ class LiveProgress:
                 "skipped": node.short,
                 "not-checked": f"{node.short} (not checked: {result.reason})",
             }
-            text.append(words.get(result.outcome, f"{node.short} {result.reason}"))
+            text.append(harmless(words.get(result.outcome, f"{node.short} {result.reason}"), colours=False))
         elif node.id in self.started:
             text.append(f"  {RUNNING} ", style="blue")
             text.append(f"{node.short} {duration(time.monotonic() - self.started[node.id])}")

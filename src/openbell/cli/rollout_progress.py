@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from openbell.cli.terminal import console, is_lively, paint, say
+from openbell.cli.terminal import console, harmless, is_lively, paint, say
 from openbell.core.analysis.limits import Sample, Tick, quantile_ms, total
 from openbell.core.events import AnyEvent
 from openbell.core.narrative import describe, duration, step_text
@@ -49,14 +49,14 @@ class RolloutProgress:
 
     def _say(self, line: str) -> None:
         if self._live:
-            self._live.console.print(line, markup=False)
+            self._live.console.print(harmless(line, colours=False), markup=False)
         else:
             say(line)
 
     def _screen(self, state: Rollout) -> str:
         from rich.markup import escape
 
-        return escape("\n".join(screen_lines(state, self._ticks)))
+        return escape(harmless("\n".join(screen_lines(state, self._ticks)), colours=False))
 
 
 def clock(at_s: float) -> str:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
 from openbell.cli.running import run_pipeline
-from openbell.cli.terminal import DONE, FAILED, complain, print_json, say
+from openbell.cli.terminal import DONE, FAILED, complain, harmless, print_json, say
 from openbell.core.pipeline import slug
 from openbell.core.project import TriggerKind
 from openbell.wiring import pipeline
@@ -109,7 +109,8 @@ def log(
     if json:
         print_json({"run": found.run, "job": wanted[0], "log": text})
     else:
-        sys.stdout.write(text)
+        # A file or a filter gets what the job printed, byte for byte; a terminal would obey it.
+        sys.stdout.write(harmless(text, colours=True) if sys.stdout.isatty() else text)
     return DONE
 
 
