@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters import cobertura
+from openbell.adapters import cobertura, report_file
 from openbell.ports import AdapterError
 
 DOCTYPE = '<?xml version="1.0"?><!DOCTYPE coverage SYSTEM "http://cobertura.sourceforge.net/xml/coverage-04.dtd">'
@@ -39,7 +39,13 @@ def test_a_rate_that_is_none(tmp_path: Path, attributes: str) -> None:
 
 
 def test_what_is_no_cobertura(tmp_path: Path) -> None:
-    for text in ("", "<coverage", '<!DOCTYPE c [<!ENTITY a SYSTEM "file:///etc/passwd">]><coverage line-rate="&a;"/>'):
+    unknown_encoding = '<?xml version="1.0" encoding="bogus"?><coverage/>'
+    for text in (
+        "",
+        "<coverage",
+        unknown_encoding,
+        '<!DOCTYPE c [<!ENTITY a SYSTEM "file:///etc/passwd">]><coverage line-rate="&a;"/>',
+    ):
         with pytest.raises(AdapterError, match="no Cobertura file"):
             cobertura.read(write(tmp_path, text))
     with pytest.raises(AdapterError, match="does not say"):
@@ -48,6 +54,6 @@ def test_what_is_no_cobertura(tmp_path: Path) -> None:
         cobertura.read(tmp_path / "gone.xml")
     file = tmp_path / "huge.xml"
     with file.open("wb") as stream:
-        stream.truncate(cobertura.FILE_SIZE_MAX + 1)
+        stream.truncate(report_file.SIZE_BYTES_MAX + 1)
     with pytest.raises(AdapterError, match="larger than 50 MB"):
         cobertura.read(file)

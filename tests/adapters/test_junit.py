@@ -1,10 +1,11 @@
 """JUnit: what pytest, gotestsum and Surefire write, and what nobody should."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from openbell.adapters import junit
+from openbell.adapters import junit, report_file
 from openbell.ports import AdapterError
 
 
@@ -60,6 +61,17 @@ def test_many_failures_are_counted_and_some_are_kept(tmp_path: Path) -> None:
     assert len(found.failures) == 20
 
 
+@pytest.mark.parametrize("time", ["1e400", "inf", "-inf", "nan", "-5"])
+def test_a_time_that_is_none_is_not_counted(tmp_path: Path, time: str) -> None:
+    text = f'<testsuite><testcase name="T" time="{time}"/><testcase name="U" time="0.5"/></testsuite>'
+    assert junit.read(write(tmp_path, text)).duration_s == 0.5
+
+
+def test_times_beyond_all_bounds_add_up_to_a_number(tmp_path: Path) -> None:
+    case = '<testcase name="T" time="1e308"/>'
+    assert math.isfinite(junit.read(write(tmp_path, f"<testsuite>{case * 3}</testsuite>")).duration_s)
+
+
 ENTITIES = (
     '<!DOCTYPE t [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><testsuite><testcase name="&b;"/></testsuite>'
 )
@@ -68,7 +80,10 @@ EXTERNAL = (
 )
 
 
-@pytest.mark.parametrize("text", ["", "<testsuite>", ENTITIES, EXTERNAL, "not xml", "\x00"])
+UNKNOWN_ENCODING = '<?xml version="1.0" encoding="bogus"?><testsuite/>'
+
+
+@pytest.mark.parametrize("text", ["", "<testsuite>", ENTITIES, EXTERNAL, "not xml", "\x00", UNKNOWN_ENCODING])
 def test_what_is_no_junit_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(AdapterError, match="no JUnit file"):
         junit.read(write(tmp_path, text))
@@ -81,6 +96,6 @@ def test_another_root_a_missing_file_and_a_huge_one(tmp_path: Path) -> None:
         junit.read(tmp_path / "gone.xml")
     file = tmp_path / "huge.xml"
     with file.open("wb") as stream:
-        stream.truncate(junit.FILE_SIZE_MAX + 1)
+        stream.truncate(report_file.SIZE_BYTES_MAX + 1)
     with pytest.raises(AdapterError, match="larger than 50 MB"):
         junit.read(file)

@@ -57,6 +57,27 @@ def test_figures_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert (found.p95_ms, found.requests, found.thresholds) == (None, None, ())
 
 
+@pytest.mark.parametrize(
+    ("metrics", "requests"),
+    [
+        ({"http_reqs": {"count": 0}}, 0),
+        ({"http_req_failed": {"passes": 0, "fails": 0, "value": 0}}, 0),
+        ({"http_req_failed": {"values": {"passes": 1, "fails": 8, "rate": 0.1}}}, 9),
+        ({"http_req_failed": {"rate": 0.0}}, None),
+    ],
+)
+def test_a_load_that_made_no_request_is_known(tmp_path: Path, metrics: dict[str, object], requests: int | None) -> None:
+    assert k6.read(write(tmp_path, metrics)).requests == requests
+
+
+@pytest.mark.parametrize("figure", ["1" + "0" * 400, "1e308", "-1e308"])
+def test_figures_that_nobody_measured_are_left_out(tmp_path: Path, figure: str) -> None:
+    file = tmp_path / "k6.json"
+    file.write_text(f'{{"metrics": {{"http_reqs": {{"count": {figure}}}, "http_req_failed": {{"rate": {figure}}}}}}}')
+    found = k6.read(file)
+    assert (found.requests, found.error_pct) == (None, None)
+
+
 def test_what_is_no_summary(tmp_path: Path) -> None:
     for text in ("", "{}", '{"metrics": 3}', "[" * 100_000):
         (tmp_path / "k6.json").write_text(text)

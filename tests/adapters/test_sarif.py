@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openbell.adapters import sarif
+from openbell.adapters import report_file, sarif
 from openbell.ports import AdapterError
 
 
@@ -37,6 +37,7 @@ def security(score: object, *, tags: list[str] | None = None) -> dict[str, Any]:
         ({"level": "error"}, security("4.0"), "medium"),
         ({"level": "error"}, security("3.9"), "low"),
         ({"level": "error"}, security("nonsense"), "high"),
+        ({"level": "error"}, security(10**400), "high"),
         ({"level": "error"}, security("1.0", tags=["style"]), "high"),
     ],
 )
@@ -88,6 +89,8 @@ def test_no_results_is_no_finding(tmp_path: Path) -> None:
         (b'{"runs": 3}', "no SARIF file"),
         (b'{"runs": [{"results": [{"locations": [{"physicalLocation": 3}]}]}]}', "no SARIF file"),
         (b"[" * 100_000, "no SARIF file"),
+        (b'{"runs": [{"results": [{"message": {"text": "\xff"}}]}]}', "no SARIF file"),
+        (b'{"runs": [{"results": [{"ruleIndex": ' + b"9" * 5000 + b"}]}]}", "no SARIF file"),
         (b'{"runs": [{"results": [], "x": ' + b"[" * 100_000, "no SARIF file"),
     ],
 )
@@ -99,9 +102,9 @@ def test_what_is_no_sarif_is_refused(tmp_path: Path, content: bytes | None, mess
         sarif.read(file)
 
 
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.sarif"
     with file.open("wb") as stream:
-        stream.truncate(sarif.FILE_SIZE_MAX + 1)
+        stream.truncate(report_file.SIZE_BYTES_MAX + 1)
     with pytest.raises(AdapterError, match="larger than 50 MB"):
         sarif.read(file)

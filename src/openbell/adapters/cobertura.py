@@ -7,27 +7,16 @@ Source: https://github.com/cobertura/web/blob/master/htdocs/xml/coverage-04.dtd
 
 import math
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-import defusedxml.ElementTree
-from defusedxml.common import DefusedXmlException
-
+from openbell.adapters import report_file
 from openbell.core.report import Coverage
 from openbell.ports import AdapterError
-
-FILE_SIZE_MAX = 50_000_000
 
 
 def read(file: Path) -> Coverage:
     """Read a Cobertura file; raises `AdapterError` when it is missing, too large or has no rate of lines."""
-    try:
-        if file.stat().st_size > FILE_SIZE_MAX:
-            raise AdapterError("cobertura", "read", f"{file.name} is larger than {FILE_SIZE_MAX // 1_000_000} MB")
-        root: Element = defusedxml.ElementTree.fromstring(file.read_bytes())
-    except FileNotFoundError:
-        raise AdapterError("cobertura", "read", f"{file.name} was not written") from None
-    except (OSError, ParseError, DefusedXmlException, ValueError) as error:
-        raise AdapterError("cobertura", "read", f"{file.name} is no Cobertura file: {error}") from None
+    root = report_file.read_xml(file, "cobertura", kind="Cobertura file")
     lines = _rate(root, "line-rate", "lines-covered", "lines-valid")
     if root.tag != "coverage" or lines is None:
         raise AdapterError("cobertura", "read", f"{file.name} does not say which share of the lines was covered")

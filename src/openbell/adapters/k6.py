@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from openbell.adapters import report_file
 from openbell.core.report import Load, Threshold
-from openbell.ports import AdapterError
 
-FILE_SIZE_MAX = 50_000_000
+FIGURE_MAX = 1e15
+"""What is larger was not measured by anybody, and is left out."""
 
 
 class _Summary(msgspec.Struct):
@@ -23,14 +24,7 @@ class _Summary(msgspec.Struct):
 
 def read(file: Path) -> Load:
     """Read a summary; raises `AdapterError` when it is missing, too large or none."""
-    try:
-        if file.stat().st_size > FILE_SIZE_MAX:
-            raise AdapterError("k6", "read", f"{file.name} is larger than {FILE_SIZE_MAX // 1_000_000} MB")
-        summary = msgspec.json.decode(file.read_bytes(), type=_Summary)
-    except FileNotFoundError:
-        raise AdapterError("k6", "read", f"{file.name} was not written") from None
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise AdapterError("k6", "read", f"{file.name} is no k6 summary: {error}") from None
+    summary = report_file.read_json(file, "k6", _Summary, kind="k6 summary")
     thresholds = tuple(
         Threshold(name, bound, _was_kept(verdict))
         for name, metric in summary.metrics.items()
@@ -38,14 +32,22 @@ def read(file: Path) -> Load:
         for bound, verdict in metric["thresholds"].items()
     )
     failed_rate = _figure(summary, "http_req_failed", "rate", "value")
-    count = _figure(summary, "http_reqs", "count")
     return Load(
         thresholds,
-        requests=int(count) if count is not None else None,
+        requests=_requests(summary),
         error_pct=round(100 * failed_rate, 3) if failed_rate is not None else None,
         p95_ms=_figure(summary, "http_req_duration", "p(95)"),
         p99_ms=_figure(summary, "http_req_duration", "p(99)"),
     )
+
+
+def _requests(summary: _Summary) -> int | None:
+    """Count the requests; a summary without a count of them may have counted which of them failed, and which not."""
+    count = _figure(summary, "http_reqs", "count")
+    if count is None:
+        parts = [_figure(summary, "http_req_failed", name) for name in ("passes", "fails")]
+        count = sum(part for part in parts if part is not None) if None not in parts else None
+    return int(count) if count is not None else None
 
 
 def _was_kept(verdict: Any) -> bool:
@@ -59,6 +61,6 @@ def _figure(summary: _Summary, metric: str, *names: str) -> float | None:
     values = content.get("values", content)
     for name in names:
         value = values.get(name) if isinstance(values, dict) else None
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= FIGURE_MAX:
             return float(value)
     return None

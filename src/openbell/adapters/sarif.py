@@ -12,10 +12,9 @@ from typing import Any
 
 import msgspec
 
+from openbell.adapters import report_file
 from openbell.core.report import SHOWN_MAX, Finding, Findings, Severity
-from openbell.ports import AdapterError
 
-FILE_SIZE_MAX = 50_000_000
 SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low", "note")
 _LEVELS: dict[str, Severity] = {"error": "high", "warning": "medium", "note": "low", "none": "note"}
 
@@ -79,14 +78,7 @@ class _Sarif(msgspec.Struct):
 
 def read(file: Path) -> Findings:
     """Read a SARIF file; raises `AdapterError` when it is missing, too large or no SARIF."""
-    try:
-        if file.stat().st_size > FILE_SIZE_MAX:
-            raise AdapterError("sarif", "read", f"{file.name} is larger than {FILE_SIZE_MAX // 1_000_000} MB")
-        document = msgspec.json.decode(file.read_bytes(), type=_Sarif)
-    except FileNotFoundError:
-        raise AdapterError("sarif", "read", f"{file.name} was not written") from None
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise AdapterError("sarif", "read", f"{file.name} is no SARIF file: {error}") from None
+    document = report_file.read_json(file, "sarif", _Sarif, kind="SARIF file")
     found = [finding for run in document.runs for finding in _findings(run)]
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     counts = {severity: sum(finding.severity == severity for finding in found) for severity in SEVERITIES}
@@ -117,7 +109,7 @@ def _severity(result: _Result, rule: _Rule) -> Severity:
     if score is not None and (not isinstance(tags, list) or "security" in tags):
         try:
             value = float(score)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = -1.0
         if value >= 0:
             return "critical" if value >= 9 else "high" if value >= 7 else "medium" if value >= 4 else "low"
