@@ -42,6 +42,8 @@ CROSSED = Load((Threshold("http_req_duration", "p(95)<500", kept=False),))
         (JOB, 1, Reports(tests=TESTS), "failure", "exit code 1: boom"),
         (JOB, 99, Reports(load=CROSSED), "failure", "thresholds crossed: http_req_duration p(95)<500"),
         (JOB, 0, Reports(load=CROSSED), "failure", "thresholds crossed: http_req_duration p(95)<500"),
+        (JOB, 0, Reports(load=Load(())), "failure", "the load test has no thresholds"),
+        (JOB, 0, Reports(load=Load(LOAD.thresholds, requests=0)), "failure", "the load test made no request"),
         (JOB, 0, Reports(tests=Suite(0, 0, 0, 0)), "failure", "no test ran"),
         (JOB, 0, Reports(unreadable=("report x was not written",)), "failure", "report x was not written"),
         (JOB, 1, Reports(unreadable=("report x was not written",)), "failure", "exit code 1: boom"),

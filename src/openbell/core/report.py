@@ -123,6 +123,10 @@ def _complaints(job: Job, reports: Reports) -> Sequence[str]:
         ]
         if broken:
             found.append(f"thresholds crossed: {', '.join(broken)}")
+        if not reports.load.thresholds:
+            found.append("the load test has no thresholds")
+        if reports.load.requests == 0:
+            found.append("the load test made no request")
     found += reports.unreadable
     if reports.tests and reports.tests.total == 0:
         found.append("no test ran")
