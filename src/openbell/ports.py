@@ -134,8 +134,8 @@ class Journal(Protocol):
         With `expect` (the sequence the event must get) a concurrent writer is refused with `AdapterError`.
         """
 
-    async def read(self, stream: str, *, after: int = 0) -> list[Record]:
-        """All events of a stream after a sequence number, in order."""
+    async def read(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """The events of a stream after a sequence number, in order: all, or the first `limit`."""
 
     async def streams(self, prefix: str) -> list[str]:
         """Names of the streams that begin so, oldest first."""

@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
 def test_a_clean_tree_is_its_commit(repository: Repository) -> None:
     seen = git.snapshot(repository.root)
     assert seen.commit.id == repository.git("rev-parse", "HEAD")
-    assert (seen.commit.subject, seen.commit.author) == ("feat: first", "ada@example.org")
+    assert (seen.commit.subject, seen.commit.author) == ("feat: first", "Ada <ada@example.org>")
     assert seen.commit.committed_at_s > 1_600_000_000
     assert seen.branch == "develop"
     assert seen.dirty == ()

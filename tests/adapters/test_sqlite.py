@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters.sqlite import SqliteJournal, owner_is_gone, process_owner
+from openbell.adapters.sqlite import SqliteJournal, owner_is_gone, process_owner, read_now
 from openbell.ports import AdapterError
 
 
@@ -108,6 +108,33 @@ async def test_a_full_disk_says_so_and_loses_nothing(journal: SqliteJournal) -> 
         await journal.append("s", "k", b"x" * 100_000, at_s=0.0)
     assert caught.value.effect == "not_applied"
     assert [r.payload for r in await journal.read("s")] == [b"kept"]
+
+
+async def test_the_first_events_only(journal: SqliteJournal) -> None:
+    for payload in (b"1", b"2", b"3"):
+        await journal.append("s", "k", payload, at_s=0.0)
+    assert [r.payload for r in await journal.read("s", limit=2)] == [b"1", b"2"]
+    assert [r.payload for r in await journal.read("s", after=1, limit=1)] == [b"2"]
+    assert [r.payload for r in read_now(journal.path, "s")] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_nothing_is_written_where_nobody_will_read_it(journal: SqliteJournal, replaced: bool) -> None:
+    await journal.append("s", "k", b"1", at_s=0.0)
+    aside = journal.path.rename(journal.path.with_name("aside"))
+    if replaced:
+        journal.path.write_bytes(b"")
+    with pytest.raises(AdapterError, match="was removed or replaced while it was in use"):
+        await journal.append("s", "k", b"2", at_s=0.0)
+    aside.rename(journal.path)
+    assert await journal.append("s", "k", b"2", at_s=0.0) == 2
+
+
+def test_a_journal_that_is_not_there_or_empty_has_no_events(tmp_path: Path) -> None:
+    assert read_now(tmp_path / "j", "s") == []
+    assert not (tmp_path / "j").exists()
+    (tmp_path / "j").touch()
+    assert read_now(tmp_path / "j", "s") == []
 
 
 async def test_a_damaged_file_is_named(tmp_path: Path) -> None:

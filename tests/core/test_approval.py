@@ -2,7 +2,7 @@
 
 import pytest
 
-from openbell.core.approval import refusal, same_person
+from openbell.core.approval import refusal
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,15 @@ from openbell.core.approval import refusal, same_person
         ("grace@example.com", "sha256:b", (), "approve what is rolled out"),
         ("ada@example.com", "sha256:a", (), "is the author"),
         ("ADA <ada@example.com>", "sha256:a", (), "is the author"),
-        ("mallory", "sha256:a", (), "may not approve here; allowed: grace@example.com, ada@example.com"),
+        ("mallory", "sha256:a", (), "may not approve here; allowed: grace@example.com, ada@example.com, Linus <"),
+        ("Ada", "sha256:a", (), "is the author"),
+        ("  ada ", "sha256:a", (), "is the author"),
         ("grace@example.com", "sha256:a", ("grace@example.com",), "has approved already"),
+        ("Grace <grace@example.com>", "sha256:a", ("grace@example.com",), "has approved already"),
+        ("linus", "sha256:a", ("linus@example.com",), "has approved already"),
+        ("Linus <other@example.com>", "sha256:a", (), "may not approve here"),
+        ("", "sha256:a", (), "say who approves with --by"),
+        (" <> ", "sha256:a", (), "say who approves with --by"),
     ],
 )
 def test_refusals(by: str, digest: str, given: tuple[str, ...], words: str | None) -> None:
@@ -23,7 +30,7 @@ def test_refusals(by: str, digest: str, given: tuple[str, ...], words: str | Non
         digest=digest,
         wanted_digest="sha256:a",
         author="Ada <ada@example.com>",
-        approvers=("grace@example.com", "ada@example.com"),
+        approvers=("grace@example.com", "ada@example.com", "Linus <linus@example.com>"),
         given=given,
     )
     assert answer is None if words is None else words in (answer or "")
@@ -31,4 +38,19 @@ def test_refusals(by: str, digest: str, given: tuple[str, ...], words: str | Non
 
 def test_nobody_named_means_anyone_but_the_author() -> None:
     assert refusal(by="x", digest="d", wanted_digest="d", author="y", approvers=(), given=()) is None
-    assert not same_person("", "")
+    assert refusal(by="x", digest="d", wanted_digest="d", author="", approvers=(), given=()) is None
+    assert refusal(by="X <x@y>", digest="d", wanted_digest="d", author="x", approvers=(), given=())
+
+
+def test_an_author_that_only_an_approvers_entry_connects_is_found() -> None:
+    """An address is the author's, a name is what approves: the entry says that they are one person."""
+    refused = refusal(
+        by="Ada",
+        digest="d",
+        wanted_digest="d",
+        author="ada@example.com",
+        approvers=("Ada <ada@example.com>",),
+        given=(),
+    )
+    assert refused is not None
+    assert "is the author" in refused

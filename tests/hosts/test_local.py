@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from openbell.adapters.sqlite import SqliteJournal
 from openbell.core.analysis.limits import LATENCY_EDGES_MS, Sample, ServiceHealth, SideHealth
 from openbell.core.events import AbortRequested, Approved, Begun, Plan, Side
 from openbell.core.project import Approval, Environment, RolloutPolicy
-from openbell.core.rollout_state import Rollout
-from openbell.core.strategy import compile_steps
+from openbell.core.rollout_state import Rollout, stable_after
+from openbell.core.strategy import Hold, compile_steps
 from openbell.hosts.local import LocalHost, World, load, request, stream_of
 from openbell.ports import AdapterError, DrainReport, ReleaseRef, RouteChange
 from tests.fakes.journal_of_an_older_openbell import BEGUN
@@ -147,7 +148,7 @@ async def test_a_bad_release_is_taken_back(tmp_path: Path) -> None:
 async def test_it_stops_when_it_waits_for_a_person_and_goes_on_when_resumed(tmp_path: Path) -> None:
     fake, path = FakeWorld(), tmp_path / "j"
     state = await drive(path, fake, begun(approval=True), stop=True)
-    assert state.waiting_for == "1 approval(s) from grace"
+    assert state.waiting_for == "an approval from grace"
     async with SqliteJournal(path) as journal:
         await request(journal, "r-1", Approved(at_s=1.0, by="ada", digest="sha256:new"))
         await request(journal, "r-1", Approved(at_s=2.0, by="grace", digest="sha256:new"))
@@ -263,6 +264,44 @@ async def test_a_journal_of_an_older_openbell_is_read(tmp_path: Path) -> None:
         state, _ = await load(journal, "r-1")
     assert state is not None
     assert state.plan.watch_for.error_rate_pct_max == 0.1
+
+
+async def test_the_end_is_written_and_outlives_a_change_of_the_rules(tmp_path: Path) -> None:
+    """Without the rest of its events a rollout would still be under way; its end says that it is not."""
+    path = tmp_path / "j"
+    ended = await drive(path, FakeWorld(), begun())
+    async with SqliteJournal(path) as journal:
+        records = await journal.read(stream_of("r-1"))
+        assert [r.kind for r in records].count("Ended") == 1
+        for record in records:
+            if record.kind in ("Begun", "Ended"):
+                await journal.append(stream_of("r-2"), record.kind, record.payload, at_s=record.at_s)
+        state, _ = await load(journal, "r-2")
+    assert state is not None
+    assert (state.direction, state.outcome, state.outstanding) == ("ended", "promoted", ())
+    assert stable_after(state) == stable_after(ended)
+
+
+async def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
+    endless = msgspec.structs.replace(begun().plan, steps=(Hold(duration_s=float("inf")),))
+    first = msgspec.structs.replace(begun(), plan=endless)
+    with pytest.raises(AdapterError, match="Begun cannot be written so that it can be read again"):
+        await drive(tmp_path / "j", FakeWorld(), first)
+    async with SqliteJournal(tmp_path / "j") as journal:
+        assert await journal.streams("rollout/") == []
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{"event":"Ticked","at_s":null}', b"{", b'{"event":"Unheard","at_s":1.0}', b"\xff"]
+)
+async def test_an_event_that_cannot_be_read_is_named(tmp_path: Path, payload: bytes) -> None:
+    async with SqliteJournal(tmp_path / "j") as journal:
+        await journal.append(stream_of("r-1"), "Begun", BEGUN, at_s=1.0)
+        await journal.append(stream_of("r-1"), "Ticked", payload, at_s=1.0)
+        with pytest.raises(
+            AdapterError, match=r"event 2 of rollout/r-1 \(Ticked\) cannot be read.* restore the journal"
+        ):
+            await load(journal, "r-1")
 
 
 async def test_a_rollout_is_not_begun_twice(tmp_path: Path) -> None:

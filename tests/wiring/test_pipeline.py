@@ -273,7 +273,7 @@ async def test_a_release_is_its_content(quick: ScratchProject) -> None:
     assert [artifact.path for artifact in manifest.artifacts] == ["A.txt"]
     evidence = msgspec.json.decode((folder / "evidence.json").read_bytes(), type=list[releases.Evidence])
     assert {entry.job: entry.outcome for entry in evidence}["lint"] == "success"
-    assert (built.version, built.tag, built.author) == (built.commit[:7], None, "ada@example.org")
+    assert (built.version, built.tag, built.author) == (built.commit[:7], None, "Ada <ada@example.org>")
 
 
 async def test_building_the_same_commit_anew_gives_the_same_release(quick: ScratchProject) -> None:
@@ -309,9 +309,13 @@ async def test_the_journal_knows_each_name_of_a_release_once(quick: ScratchProje
     await releases.record(state, built)
     assert releases.is_recorded(state, built)
     assert not releases.is_recorded(state, msgspec.structs.replace(built, ref="v1.0.0", tag="v1.0.0"))
+    before = msgspec.structs.replace(built, run="another")
+    assert releases.is_recorded(state, before)
     async with SqliteJournal(state.journal) as journal:
         events = [(r.kind, msgspec.json.decode(r.payload)) for r in await journal.read("releases")]
     assert [(kind, event["digest"]) for kind, event in events] == [("built", built.digest)]
+    state.journal.unlink()
+    assert not releases.is_recorded(state, built), "a lost journal knows no release, whatever lies beside it"
 
 
 async def test_configuration_files_belong_to_the_release(make: Callable[[str], ScratchProject]) -> None:

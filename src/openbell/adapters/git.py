@@ -40,8 +40,9 @@ class Commit(msgspec.Struct, frozen=True):
 
     @property
     def author(self) -> str:
-        """The author as an address, which is how approvers are named as well."""
-        return self.author_email or self.author_name
+        """The author as git names one, "Ada <ada@example.com>": an approval by either name must not count."""
+        named = f"{self.author_name} <{self.author_email}>" if self.author_email else self.author_name
+        return named.strip()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ driver at a time by a lease whose owner is named by host and process, so that th
 that died is taken over at once. Source: SQLite's documentation on WAL and `PRAGMA synchronous`.
 """
 
-import asyncio
+import contextlib
 import os
 import socket
 import sqlite3
@@ -13,8 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
-
-import psutil
 
 from openbell.ports import AdapterError, Record
 
@@ -29,15 +27,22 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS streams (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, expires_at_s REAL NOT NULL);
 """
+_READ = """
+SELECT stream, sequence, at_s, kind, payload FROM events WHERE stream = ? AND sequence > ? ORDER BY sequence LIMIT ?
+"""
 
 
 def process_owner() -> str:
     """Name this process for a lease: host, process id and start time, which no other process shares."""
+    import psutil
+
     return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
 
 
 def owner_is_gone(owner: str) -> bool:
     """Whether a lease's owner was a process of this host that no longer runs; False when that cannot be known."""
+    import psutil
+
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
     if host != socket.gethostname() or not pid.isdigit():
@@ -49,6 +54,22 @@ def owner_is_gone(owner: str) -> bool:
         return True
 
 
+def read_now(path: Path, stream: str) -> list[Record]:
+    """Read a stream without an event loop, whose import is what a run that executes nothing would wait for longest.
+
+    A journal that is not there is empty. Raises `AdapterError` when it cannot be read.
+    """
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=10.0)) as connection:
+            if not connection.execute("PRAGMA user_version").fetchone()[0]:
+                return []
+            return [Record(*row) for row in connection.execute(_READ, (stream, 0, -1))]
+    except sqlite3.Error as error:
+        raise AdapterError("journal", "read", _explain(error, path), effect="not_applied") from error
+
+
 class SqliteJournal:
     """A `Journal` in one SQLite file; use as an async context manager. All access goes through one thread."""
 
@@ -56,6 +77,7 @@ class SqliteJournal:
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._connection: sqlite3.Connection | None = None
+        self._file = 0
 
     async def __aenter__(self) -> Self:
         await self._call("open", self._open)
@@ -69,6 +91,7 @@ class SqliteJournal:
         """Append to a stream and return the sequence number, from 1 without gaps; see `openbell.ports.Journal`."""
 
         def work(connection: sqlite3.Connection) -> int:
+            self._require_in_place()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 row = connection.execute("SELECT max(sequence) FROM events WHERE stream = ?", (stream,)).fetchone()
@@ -84,10 +107,10 @@ class SqliteJournal:
 
         return await self._call("append", work)
 
-    async def read(self, stream: str, *, after: int = 0) -> list[Record]:
-        """All events of a stream after a sequence number, in order."""
-        query = "SELECT stream, sequence, at_s, kind, payload FROM events WHERE stream = ? AND sequence > ? ORDER BY 2"
-        rows = await self._call("read", lambda c: c.execute(query, (stream, after)).fetchall())
+    async def read(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """The events of a stream after a sequence number, in order: all, or the first `limit`."""
+        most = -1 if limit is None else limit
+        rows = await self._call("read", lambda c: c.execute(_READ, (stream, after, most)).fetchall())
         return [Record(*row) for row in rows]
 
     async def streams(self, prefix: str) -> list[str]:
@@ -125,6 +148,7 @@ class SqliteJournal:
             # SQLite would make it readable to everybody; its own files beside it take over the mode of this one.
             self.path.touch(mode=0o600)
         connection = sqlite3.connect(self.path, timeout=10.0, check_same_thread=False, isolation_level=None)
+        self._file = self.path.stat().st_ino
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -136,12 +160,24 @@ class SqliteJournal:
             connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
         self._connection = connection
 
+    def _require_in_place(self) -> None:
+        """Refuse to write where nobody will read: SQLite goes on with a file that was deleted or replaced."""
+        try:
+            if self.path.stat().st_ino == self._file:
+                return
+        except FileNotFoundError:
+            pass
+        message = f"{self.path} was removed or replaced while it was in use; put it back, then: openbell resume"
+        raise AdapterError("journal", "append", message, effect="not_applied")
+
     async def _call(self, operation: str, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
             try:
                 return work(self._connection)  # type: ignore[arg-type]
             except (sqlite3.Error, OSError) as error:
                 raise AdapterError("journal", operation, _explain(error, self.path), effect="not_applied") from error
+
+        import asyncio
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 

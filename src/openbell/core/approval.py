@@ -1,4 +1,8 @@
-"""Who may approve: an approval counts only for exactly this release, from someone allowed, who did not author it."""
+"""Who may approve: an approval counts only for exactly this release, from someone allowed, who did not author it.
+
+A person is named as git names one ("Ada <ada@example.com>"), by address or by name. To allow somebody the address
+decides where both sides have one; to forbid somebody anything they share is enough.
+"""
 
 from collections.abc import Sequence
 
@@ -9,21 +13,37 @@ def refusal(
     """Say why an approval does not count, with the remedy; None when it does."""
     if digest != wanted_digest:
         return f"the approval is for {digest[:19]}, the rollout brings {wanted_digest[:19]}: approve what is rolled out"
-    if same_person(by, author):
+    if not _names(by):
+        return "nobody is named; say who approves with --by"
+    known_as = _known_as(by, approvers)
+    if known_as & _names(author):
         return f"{by} is the author of the release; somebody else must approve it"
-    if approvers and not any(same_person(by, approver) for approver in approvers):
+    if approvers and not any(_is(by, approver) for approver in approvers):
         return f"{by} may not approve here; allowed: {', '.join(approvers)}"
-    if any(same_person(by, earlier) for earlier in given):
+    if any(known_as & _known_as(earlier, approvers) for earlier in given):
         return f"{by} has approved already; another person is needed"
     return None
 
 
-def same_person(one: str, other: str) -> bool:
-    """Whether two ways to name a person ("Ada <ada@example.com>", "ada@example.com", "Ada") mean the same one."""
-    return bool(_names(one) & _names(other))
+def _is(by: str, approver: str) -> bool:
+    (name, address), (allowed_name, allowed_address) = _parts(by), _parts(approver)
+    if address and allowed_address:
+        return address == allowed_address
+    return bool({name, address} & {allowed_name, allowed_address} - {""})
+
+
+def _known_as(by: str, approvers: Sequence[str]) -> frozenset[str]:
+    """All names of a person: those given, and those of the approvers that it may be."""
+    names = _names(by)
+    return names.union(*(_names(approver) for approver in approvers if names & _names(approver)))
 
 
 def _names(person: str) -> frozenset[str]:
-    name, _, address = person.partition("<")
-    parts = (name.strip().casefold(), address.rstrip("> ").strip().casefold())
-    return frozenset(part for part in parts if part)
+    return frozenset(_parts(person)) - {""}
+
+
+def _parts(person: str) -> tuple[str, str]:
+    """Take name and address apart, in lower case; what is missing is empty."""
+    name, _, address = person.casefold().partition("<")
+    name, address = " ".join(name.split()), address.rstrip("> ").strip()
+    return ("", name) if not address and "@" in name else (name, address)

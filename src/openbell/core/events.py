@@ -3,11 +3,15 @@
 The journal is read by later versions, so a field may be added with a default but never renamed or removed.
 """
 
+from typing import Literal
+
 import msgspec
 
 from openbell.core.analysis.limits import Tick
 from openbell.core.project import RollbackTriggers, WatchLimits
 from openbell.core.strategy import AnyStep
+
+Outcome = Literal["promoted", "rolled-back"]
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -95,4 +99,11 @@ class Resumed(Event, frozen=True, kw_only=True):
     by: str
 
 
-AnyEvent = Begun | CommandSucceeded | CommandFailed | Ticked | Approved | AbortRequested | Resumed
+class Ended(Event, frozen=True, kw_only=True):
+    """How a rollout ended: written once, so that later versions of the rules cannot tell another story."""
+
+    outcome: Outcome
+    reason: str
+
+
+AnyEvent = Begun | CommandSucceeded | CommandFailed | Ticked | Approved | AbortRequested | Resumed | Ended

@@ -13,6 +13,7 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
+    Ended,
     Resumed,
     Ticked,
 )
@@ -123,6 +124,8 @@ def _event(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[str]
             return [f"abort asked for by {by}: {reason}"]
         case Resumed(by=by):
             return [f"resumed by {by}"]
+        case Ended(outcome=outcome):
+            return [] if before is None or before.outcome == outcome else [f"the journal says: {outcome}"]
         case Ticked(tick=tick):
             broken = any(m.streak or m.verdict == "fail" for m in after.verdict.measures)
             judged = after.routed and before is not None and before.direction == "forward"

@@ -23,6 +23,7 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
+    Ended,
     Resumed,
     Ticked,
 )
@@ -182,6 +183,14 @@ def _on_resumed(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
     return state, tuple(replace(command, delay_s=0.0) for command in state.outstanding)
 
 
+def _on_ended(state: Rollout, event: Ended) -> tuple[Rollout, Commands]:
+    """Take the end from the journal: rules may have changed since, what happened has not."""
+    ended_at_s = event.at_s if state.ended_at_s is None else state.ended_at_s
+    recorded = replace(state, outcome=event.outcome, reason=event.reason, ended_at_s=ended_at_s, recorded=True)
+    owed = tuple(command for command in state.outstanding if isinstance(command, Notify))
+    return replace(recorded, direction="ended", waiting_for=None, outstanding=owed), ()
+
+
 def _on_resumed_when_ended(state: Rollout, event: Resumed) -> tuple[Rollout, Commands]:
     del event
     return state, state.outstanding
@@ -194,11 +203,13 @@ _REACTIONS: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
     Approved: _on_approved,
     AbortRequested: _on_abort,
     Resumed: _on_resumed,
+    Ended: _on_ended,
 }
 _REACTIONS_WHEN_ENDED: dict[type, Callable[[Rollout, Any], tuple[Rollout, Commands]]] = {
     CommandSucceeded: _on_succeeded,
     CommandFailed: _on_failed,
     Resumed: _on_resumed_when_ended,
+    Ended: _on_ended,
 }
 
 
@@ -410,7 +421,8 @@ def _go_back(state: Rollout, at_s: float, reason: str) -> tuple[Rollout, Command
 
 def _ask_approval(state: Rollout, step: Approve) -> tuple[Rollout, Commands]:
     who = ", ".join(state.plan.approvers) or "anyone but the author"
-    state = replace(state, waiting_for=f"{step.required} approval(s) from {who}")
+    approvals = "an approval" if step.required == 1 else f"{step.required} approvals"
+    state = replace(state, waiting_for=f"{approvals} from {who}")
     version, environment = state.plan.candidate.version, state.plan.environment
     text = f"openbell approve {state.plan.id}   (needs {step.required} of: {who}; not the author {state.plan.author})"
     return _tell(state, "approve", f"{version} waits for approval in {environment}", text, urgent=False)

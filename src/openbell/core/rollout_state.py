@@ -9,11 +9,10 @@ import msgspec
 
 from openbell.core.analysis.limits import UNDECIDED, Baseline, SideHealth, Tick, Verdict
 from openbell.core.commands import AnyCommand
-from openbell.core.events import Plan, Side
+from openbell.core.events import Outcome, Plan, Side
 from openbell.core.strategy import AnyStep
 
 Direction = Literal["forward", "back", "ended"]
-Outcome = Literal["promoted", "rolled-back"]
 Commands = tuple[AnyCommand, ...]
 
 
@@ -53,6 +52,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     candidate_requests: int = 0
     candidate_errors: int = 0
     ended_at_s: float | None = None
+    recorded: bool = False
+    """Whether the journal has the end as an event of its own."""
 
     @property
     def step(self) -> AnyStep | None:

@@ -9,7 +9,7 @@ that traffic is taken away while a placement still runs.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
+    Ended,
     Plan,
     Resumed,
     Ticked,
@@ -38,7 +39,19 @@ from openbell.core.events import (
 from openbell.core.rollout import decide, fold
 from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Approve
-from openbell.ports import AdapterError, Clock, Journal, MetricSource, Notifier, Platform, ReleaseRef, Router
+from openbell.ports import (
+    AdapterError,
+    Clock,
+    Journal,
+    MetricSource,
+    Notifier,
+    Platform,
+    Record,
+    ReleaseRef,
+    Router,
+)
+
+E = TypeVar("E")
 
 LEASE_TTL_S = 10.0
 REQUEST_POLL_S = 0.2
@@ -88,9 +101,21 @@ async def take_lease(journal: Journal, environment: str, owner: str, *, now_s: f
 
 
 async def load(journal: Journal, rollout_id: str) -> tuple[Rollout | None, list[AnyEvent]]:
-    """Read a rollout's events and fold them."""
-    events = [_EVENTS.decode(record.payload) for record in await journal.read(stream_of(rollout_id))]
+    """Read a rollout's events and fold them. Raises `AdapterError` naming the event that cannot be read."""
+    events = [decode(record, _EVENTS) for record in await journal.read(stream_of(rollout_id))]
     return (fold(events) if events else None), events
+
+
+def decode(record: Record, decoder: msgspec.json.Decoder[E]) -> E:
+    """Read one event of the journal. Raises `AdapterError` naming it when it is damaged, or of another openbell."""
+    try:
+        return decoder.decode(record.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = (
+            f"event {record.sequence} of {record.stream} ({record.kind}) cannot be read: {error}. It is damaged, or a "
+            "newer openbell wrote it: use that one, or restore the journal from a copy"
+        )
+        raise AdapterError("journal", "read", message, effect="not_applied") from error
 
 
 async def request(journal: Journal, rollout_id: str, event: Approved | AbortRequested) -> None:
@@ -150,6 +175,10 @@ class LocalHost:
             state = self._state
             if state is not None:
                 busy = bool(state.outstanding) or not self._queue.empty()
+                if state.direction == "ended" and not state.recorded and state.outcome:
+                    end = Ended(at_s=self._world.clock.now_s(), outcome=state.outcome, reason=state.reason)
+                    await self._handle(end, rollout_id)
+                    continue
                 if state.direction == "ended" and not busy:
                     return state
                 if stop_when_waiting and state.waiting_for and not busy:
@@ -186,6 +215,11 @@ class LocalHost:
 
     async def _handle(self, event: AnyEvent, rollout_id: str, *, issue: bool = True) -> None:
         kind, payload = type(event).__name__, msgspec.json.encode(event)
+        try:
+            event = _EVENTS.decode(payload)  # Decide on what the journal will give back, and write nothing it cannot.
+        except msgspec.DecodeError as error:
+            message = f"{kind} cannot be written so that it can be read again ({error}): {payload[:200].decode()}"
+            raise AdapterError("journal", "append", message, effect="not_applied") from error
         self._sequence = await self._journal.append(
             stream_of(rollout_id), kind, payload, at_s=event.at_s, expect=self._sequence + 1
         )
@@ -226,7 +260,7 @@ class LocalHost:
     async def _read_requests(self, rollout_id: str) -> None:
         for record in await self._journal.read(requests_of(rollout_id), after=self._requests_seen):
             self._requests_seen = record.sequence
-            self._queue.put_nowait(_REQUESTS.decode(record.payload))
+            self._queue.put_nowait(decode(record, _REQUESTS))
 
     async def _tick(self) -> None:
         """Sample both sides at the rollout's pace; while only a person is waited for, seldom."""

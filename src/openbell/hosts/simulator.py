@@ -22,6 +22,7 @@ from openbell.core.events import (
     Begun,
     CommandFailed,
     CommandSucceeded,
+    Ended,
     Plan,
     Resumed,
     Side,
@@ -119,6 +120,9 @@ class Simulation:
         while self.heap and self.now_s < GIVE_UP_AT_S:
             self.now_s, _, item = heapq.heappop(self.heap)
             state = self._current()
+            if state.direction == "ended" and state.outcome and not state.recorded:
+                self._handle(Ended(at_s=self.now_s, outcome=state.outcome, reason=state.reason))
+                state = self._current()
             if state.direction == "ended" and not state.outstanding:
                 break
             if isinstance(item, str):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from openbell.adapters import git
+from openbell.adapters.sqlite import SqliteJournal, read_now
 from openbell.adapters.store import Store
 from openbell.core.pipeline import JobResult, Output
 from openbell.core.release import Artifact, Release
@@ -136,21 +137,16 @@ def describe(release: Release, snapshot: git.Snapshot, trigger: Trigger, run: st
 
 
 def is_recorded(state: StateFolder, built: ReleaseBuilt) -> bool:
-    """Say whether the journal has this release under these names already; read from a mark beside the release."""
-    return _mark(state, built).exists()
-
-
-def _mark(state: StateFolder, built: ReleaseBuilt) -> Path:
-    names = msgspec.json.encode((built.commit, built.ref, built.tag))
-    return state.release(built.digest) / "built" / hashlib.sha256(names).hexdigest()[:16]
+    """Say whether the journal has this release under these names already."""
+    names = (built.digest, built.commit, built.ref, built.tag)
+    for record in read_now(state.journal, STREAM):
+        one = msgspec.json.decode(record.payload, type=ReleaseBuilt)
+        if record.kind == KIND_BUILT and (one.digest, one.commit, one.ref, one.tag) == names:
+            return True
+    return False
 
 
 async def record(state: StateFolder, built: ReleaseBuilt) -> None:
     """Append "built" to the journal; repeated after a crash it only says the same again."""
-    from openbell.adapters.sqlite import SqliteJournal
-
     async with SqliteJournal(state.journal) as journal:
         await journal.append(STREAM, KIND_BUILT, msgspec.json.encode(built), at_s=time.time())
-    mark = _mark(state, built)
-    mark.parent.mkdir(exist_ok=True)
-    mark.touch()

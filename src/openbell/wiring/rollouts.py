@@ -21,7 +21,18 @@ from openbell.core.project import Environment, Project
 from openbell.core.rollout import approval_refusal
 from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
-from openbell.hosts.local import LEASE_TTL_S, LocalHost, Observer, World, lease_of, load, request, stream_of, take_lease
+from openbell.hosts.local import (
+    LEASE_TTL_S,
+    LocalHost,
+    Observer,
+    World,
+    decode,
+    lease_of,
+    load,
+    request,
+    stream_of,
+    take_lease,
+)
 from openbell.ports import AdapterError, Journal
 from openbell.wiring.deployment_jobs import run_check, smoke_job, smoke_runner
 from openbell.wiring.environment import Environment as LocalEnvironment
@@ -122,22 +133,36 @@ def person(root: Path, named: str | None) -> str:
     return named or git.identity(root) or getpass.getuser()
 
 
+class _Place(msgspec.Struct, frozen=True):
+    environment: str
+
+
+class _Where(msgspec.Struct, frozen=True):
+    """As little of `Begun` as says whose rollout it is: one that cannot be read must not stop other environments."""
+
+    plan: _Place
+
+
+_WHERE = msgspec.json.Decoder(_Where)
+_BEGUN = msgspec.json.Decoder(Begun)
+
+
 async def rollout_ids(journal: Journal, environment: str | None = None) -> list[str]:
     """Ids of the rollouts, oldest first; of one environment, if it is named."""
     found = []
     for stream in await journal.streams("rollout/"):
-        rollout_id = stream.removeprefix("rollout/")
-        if environment is None or (await begun_of(journal, rollout_id)).plan.environment == environment:
-            found.append(rollout_id)
+        begun = await journal.read(stream, limit=1) if environment is not None else []
+        if all(decode(record, _WHERE).plan.environment == environment for record in begun):
+            found.append(stream.removeprefix("rollout/"))
     return found
 
 
 async def begun_of(journal: Journal, rollout_id: str) -> Begun:
     """Return the event that began a rollout. Raises `RefusedError` when there is no such rollout."""
-    records = await journal.read(stream_of(rollout_id))
+    records = await journal.read(stream_of(rollout_id), limit=1)
     if not records:
         raise await _unknown_rollout(journal, rollout_id)
-    return msgspec.json.decode(records[0].payload, type=Begun)
+    return decode(records[0], _BEGUN)
 
 
 async def state_of(journal: Journal, rollout_id: str) -> Rollout:
@@ -271,6 +296,7 @@ async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: 
     slot = "green" if stable.slot == "blue" else "blue"
     if to is not None:
         built = await find_release(journal, to)
+        await _require_promoted_before(journal, name, built)
         old = Side(slot, built.digest, built.version, environment.replicas)
     if old is None:
         raise RefusedError(f"the release before {stable.version} in {name} is not known; name one with --to RELEASE")
@@ -337,6 +363,18 @@ async def _require_free(journal: Journal, name: str) -> None:
             f"{name} has a rollout that has not ended: {one.plan.id} ({one.plan.candidate.version}). "
             f"Go on with it: openbell resume. Take it back: openbell abort {one.plan.id}"
         )
+
+
+async def _require_promoted_before(journal: Journal, name: str, built: ReleaseBuilt) -> None:
+    """Go back only to what has passed all gates here once: the way back has none."""
+    for rollout_id in await rollout_ids(journal, name):
+        same = (await begun_of(journal, rollout_id)).plan.candidate.digest == built.digest
+        if same and (await state_of(journal, rollout_id)).outcome == "promoted":
+            return
+    raise RefusedError(
+        f"{built.version} was never promoted in {name}, so there is no way back to it: "
+        f"bring it in with: openbell deploy {name} {built.version}"
+    )
 
 
 async def _require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
