@@ -1,7 +1,7 @@
 """Writes the documents that are derived from the code, so that they cannot disagree with it.
 
-- docs/configuration.md and docs/schema/openbell.json from the structs of `openbell.core.project`; the sentence per key
-  is kept in docs/configuration.toml.
+- docs/configuration.md and docs/schema/openbell.json from the structs of `openbell.core.project` and the ranges of
+  `openbell.core.ranges`; the sentence per key is kept in docs/configuration.toml.
 - docs/commands.md from the commands of `openbell.cli`.
 - docs/schema from the structs that commands print with `--json`.
 
@@ -20,6 +20,7 @@ from msgspec import inspect as shapes
 
 from docs import commands, schemas
 from openbell.core.project import Project
+from openbell.core.ranges import RANGES, Range
 
 FOLDER = Path(__file__).parent
 SENTENCES = FOLDER / "configuration.toml"
@@ -31,7 +32,8 @@ CONFIGURATION_HEAD = (
 # openbell.toml
 
 Every key, its type and its default. The defaults are the numbers of the specification, so a project that agrees with
-them writes nothing down. Unknown keys are refused, with file, line and the nearest known key.
+them writes nothing down. Unknown keys are refused, with file, line and the nearest known key; so are numbers outside
+the ranges named here.
 
 Units come last in a name: `_s` seconds, `_ms` milliseconds, `_pct` percent from 0 to 100. A policy file
 (`--policy FILE`, or `OPENBELL_POLICY`) has the same shape and is laid over this one, key by key.
@@ -53,12 +55,22 @@ def configuration_schema() -> str:
     for struct, sentences in tomllib.loads(SENTENCES.read_text()).items():
         for key, sentence in sentences.items():
             schema["$defs"][struct]["properties"][key]["description"] = sentence
+    for struct_type, ranges in RANGES.items():
+        for key, allowed in ranges.items():
+            _bound(schema["$defs"][struct_type.__name__]["properties"][key], allowed)
     for definition in schema["$defs"].values():
         # The file may have no other keys; the structs themselves pass them over, for old journals have some.
         if definition.get("type") == "object":
             definition["additionalProperties"] = False
     head = {"$schema": schemas.DIALECT, "title": "openbell.toml"}
     return msgspec.json.format(msgspec.json.encode({**head, **schema}), indent=2).decode() + "\n"
+
+
+def _bound(described: dict[str, Any], allowed: Range) -> None:
+    """Add a range to a number's schema, to that of a list's items, and to the number of those that may be missing."""
+    for each in (described, described.get("items", {}), *described.get("anyOf", ())):
+        if each.get("type") in ("integer", "number"):
+            each |= {"minimum": allowed.minimum, "maximum": allowed.maximum}
 
 
 def undescribed() -> list[str]:
@@ -106,7 +118,9 @@ def _section(heading: str, struct: shapes.StructType, sentences: dict[str, dict[
     for field in struct.fields:
         default = _default(field)
         sentence = described.get(field.encode_name, "")
-        lines.append(f"| `{field.encode_name}` | {_type(field.type)} | {default} | {sentence} |")
+        allowed = RANGES.get(struct.cls, {}).get(field.name)
+        kind = f"{_type(field.type)}, {allowed.words}" if allowed else _type(field.type)
+        lines.append(f"| `{field.encode_name}` | {kind} | {default} | {sentence} |")
     return "\n".join(lines) + "\n"
 
 

@@ -118,7 +118,7 @@ def test_policies_are_laid_over_and_name_their_own_lines(tmp_path: Path) -> None
     assert found.project.environments["production"].tag == "v*.*.*"
     assert found.locate(("environments", "production", "replicas")) == "policy0.toml:3"
     assert problems(tmp_path, SOUND, policy, "[environments.production]\nreplicas = 0\n") == [
-        "policy1.toml:2: [environments.production] 0: replicas are 1 to 1000."
+        "policy1.toml:2: [environments.production] replicas = 0: must be 1 to 1000."
     ]
 
 

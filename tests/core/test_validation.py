@@ -1,11 +1,27 @@
 """The rules between fields: each bad configuration with the message that it gets."""
 
+import tomllib
+from collections.abc import Iterator
+from typing import get_args
+
+import msgspec
 import pytest
 
-from openbell.adapters.toml import ConfigurationError
-from openbell.core.project import Project
-from openbell.core.validation import address_placeholders, suggest, validate
-from tests.fakes.configurations import SOUND, changed, parse
+from openbell.adapters.toml import ConfigurationError, merge
+from openbell.core.analysis.limits import LATENCY_EDGES_MS
+from openbell.core.project import (
+    Approval,
+    Environment,
+    Job,
+    Project,
+    RollbackTriggers,
+    RolloutPolicy,
+    Service,
+    WatchLimits,
+)
+from openbell.core.ranges import RANGES, Range, plain
+from openbell.core.validation import address_placeholders, count_people, suggest, validate
+from tests.fakes.configurations import SOUND, changed, convert, parse
 
 
 def messages(project: Project) -> list[str]:
@@ -20,16 +36,27 @@ def test_a_sound_configuration_has_no_problems() -> None:
     ("lines", "message"),
     [
         # names
-        ('[project]\nname = " "', "project.name: the project needs a name."),
-        ('["jobs"."a b"]\nstage = "test"\nrun = "x"', 'jobs.a b: name "a b": use letters'),
+        ('[project]\nname = " "', 'project.name = " ": the project needs a name.'),
+        ('["jobs"."a b"]\nstage = "test"\nrun = "x"', 'jobs.a b: name "a b": use letters, digits, "-", "_"'),
+        (
+            '[services.postgres]\nprotocol = "http"\nrun = "x"',
+            'name "postgres": each environment runs a program of its own',
+        ),
+        (
+            '[services.green-api]\nprotocol = "http"\nrun = "x"',
+            'name "green-api": instances of services have names that',
+        ),
         # jobs
-        ("[jobs.unit]\ntimeout_s = 0", "jobs.unit.timeout_s: 0 s: a time limit is more than 0"),
-        ("[jobs.unit]\ntimeout_s = 100000", "at most 86400"),
-        ("[jobs.unit]\nretries = -1", "jobs.unit.retries: -1: retries are 0 to 10."),
-        ("[jobs.unit]\ncache_s = 0", "jobs.unit.cache_s: 0 s: write cache = false"),
+        ("[jobs.unit]\ntimeout_s = 0", "jobs.unit.timeout_s: timeout_s = 0: must be 0.1 to 86400."),
+        ("[jobs.unit]\ntimeout_s = 100000", "timeout_s = 100000: must be 0.1 to 86400."),
+        ("[jobs.unit]\nretries = -1", "jobs.unit.retries: retries = -1: must be 0 to 10."),
+        ("[jobs.unit]\ncache_s = 0", "cache_s = 0: must be 1 to 31536000. Write cache = false"),
         ("[jobs.unit]\ncoverage_min_pct = 70", "needs reports.cobertura"),
-        ('[jobs.unit]\ncoverage_min_pct = 170\nreports = { cobertura = "c" }', "170: a percentage is 0 to 100."),
-        ("[jobs.unit]\nnot_checked_exit_codes = [0]", "0: exit codes are 1 to 255; 0 is a success."),
+        (
+            '[jobs.unit]\ncoverage_min_pct = 170\nreports = { cobertura = "c" }',
+            "coverage_min_pct = 170: must be 0 to 100.",
+        ),
+        ("[jobs.unit]\nnot_checked_exit_codes = [0]", "not_checked_exit_codes = 0: must be 1 to 255. 0 is a success."),
         ('[jobs.unit]\nrun = " "', "jobs.unit.run: the command is empty."),
         ('[jobs.unit]\nrun = "x {pyhton}"', "unknown placeholder {pyhton}; known here: out, root, cache, artifacts."),
         ('[jobs.unit]\nrun = "x {api_url}"', "unknown placeholder {api_url}"),
@@ -62,14 +89,17 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ('[services.api]\nhealth = "healthz"', 'services.api.health: "healthz": a path begins with "/".'),
         (
             "[environments.staging.rollout]\nhold_s = inf",
-            "environments.staging.rollout.hold_s: inf: must be a finite number.",
+            "environments.staging.rollout.hold_s: rollout.hold_s = inf: must be a finite number.",
         ),
-        ("[services.api]\ndrain_timeout_s = 0", "services.api.drain_timeout_s: 0 s: must be more than 0."),
+        (
+            "[services.api]\ndrain_timeout_s = 0",
+            "services.api.drain_timeout_s: drain_timeout_s = 0: must be 0.1 to 3600.",
+        ),
         ('order = ["apo"]', 'order: "apo" is no service. Did you mean "api"?'),
         ('order = ["api", "api"]', "order: a service is named twice"),
         ('[release]\nexpand = "x {relase}"', "unknown placeholder {relase}; known here: release, artifacts"),
         # environments
-        ("[environments.staging]\nreplicas = 0", "environments.staging.replicas: 0: replicas are 1 to 1000."),
+        ("[environments.staging]\nreplicas = 0", "environments.staging.replicas: replicas = 0: must be 1 to 1000."),
         (
             '[environments.staging]\nsmoke = "smoek"',
             'environments.staging.smoke: "smoek" is no job. Did you mean "smoke"?',
@@ -78,9 +108,31 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ('[environments.staging]\nrequires_passed = ["load"]', 'requires "load", which no other environment runs'),
         ('[environments.lab]\nbranch = "develop"', 'branch "develop" already brings releases to "staging"'),
         ('[environments.lab]\ntag = "v*.*.*"', 'tag "v*.*.*" already brings releases to "production"'),
-        ("[environments.production.approval]\nrequired = 0", "required = 0: at least one person approves"),
+        (
+            "[environments.production.approval]\nrequired = 0",
+            "approval.required = 0: must be 1 to 100. Leave approval out when nobody has to approve.",
+        ),
         ("[environments.production.approval]\nfrom = []", "say who may approve"),
         ("[environments.production.approval]\nrequired = 3", "required = 3, but only 2 may approve"),
+        (
+            '[environments.production.approval]\nfrom = [""]',
+            'from: "" is no team in [teams] and no e-mail address. Add',
+        ),
+        ('[environments.production.approval]\nfrom = [" \\t"]', "is no team in [teams] and no e-mail address."),
+        (
+            "[teams]\nrelease-managers = []",
+            "required = 1, but only 0 may approve: nobody. Lower required, or add people.",
+        ),
+        ("[teams]\nnobody = []", 'teams.nobody: team "nobody" has no members: nobody could approve.'),
+        ('[teams]\nrelease-managers = ["a@x", " "]', 'team "release-managers": a member without a name.'),
+        ('[teams]\n"a b" = ["a@x"]', 'teams.a b: name "a b": use letters'),
+        (
+            (
+                '[environments.production.approval]\nrequired = 2\nfrom = ["one", "two"]\n'
+                '[teams]\none = ["Ada <ada@x>"]\ntwo = ["ADA@x"]'
+            ),
+            "required = 2, but only 1 may approve: Ada <ada@x>, ADA@x.",
+        ),
         ('[environments.production.approval]\nfrom = ["release-managres"]', 'Did you mean "release-managers"?'),
         # rollouts
         (
@@ -94,16 +146,22 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ('[environments.staging]\nstrategy = "canary"\nrollout = { phases = [] }', "at least one phase is needed."),
         (
             "[environments.production.rollout]\nweight_pct = 0",
-            "weight 0 %: a candidate beside the stable side gets 1 to 99",
+            "rollout.weight_pct = 0: must be 1 to 99. The candidate gets all traffic after the last weight",
         ),
-        ("[environments.production.rollout]\nweight_pct = 100", "weight 100 %"),
+        ("[environments.production.rollout]\nweight_pct = 100", "rollout.weight_pct = 100: must be 1 to 99."),
         ("[environments.staging.rollout]\nmax_surge = 0", "max_surge and max_unavailable cannot both be 0"),
-        ("[environments.production.rollout]\nkeep_replicas = 6", "6: keep 0 to 5 replicas of the old side."),
-        ("[environments.production.rollout]\nhold_s = -1", "hold_s: -1 s: must be 0 or more."),
-        ("[environments.production.rollout]\ntick_s = 0", "tick_s: 0 s: must be more than 0."),
+        (
+            "[environments.production.rollout]\nkeep_replicas = 6",
+            "rollout.keep_replicas = 6: keep 0 to 5 of the old side.",
+        ),
+        (
+            "[environments.production.rollout]\nhold_s = -1",
+            "rollout.hold_s = -1: must be 1 to 604800. Without a hold nothing would be judged.",
+        ),
+        ("[environments.production.rollout]\ntick_s = 0", "rollout.tick_s = 0: must be 0.1 to 60."),
         (
             "[environments.staging.rollback_on]\nerror_rate_pct_max = 0",
-            "error_rate_pct_max: 0: more than 0, at most 100.",
+            "rollback_on.error_rate_pct_max = 0: must be 0.01 to 99. No error rate is above 100 percent.",
         ),
     ],
 )
@@ -120,10 +178,103 @@ def test_an_environment_needs_services_and_something_to_deploy() -> None:
     ]
 
 
-def test_without_teams_approvers_are_people() -> None:
-    project = parse(SOUND.replace("[teams]", "[teams]\n#").replace("release-managers = ", "# = "))
-    assert project.teams == {}
-    assert [problem.message for problem in validate(project)] == []
+TABLES: dict[type[msgspec.Struct], str] = {
+    Job: "jobs.load",
+    Service: "services.api",
+    Environment: "environments.production",
+    Approval: "environments.production.approval",
+    RolloutPolicy: "environments.production.rollout",
+    RollbackTriggers: "environments.production.rollback_on",
+    WatchLimits: "environments.production.watch_for",
+}
+NUMBERS = [(table, key, allowed) for struct, table in TABLES.items() for key, allowed in RANGES[struct].items()]
+
+
+@pytest.mark.parametrize(("table", "key", "allowed"), NUMBERS)
+def test_a_number_outside_its_range_is_refused(table: str, key: str, allowed: Range) -> None:
+    for value in (allowed.minimum - 1, allowed.maximum + 1, -(2**62)):
+        written = f"[{value}]" if key == "not_checked_exit_codes" else str(value)
+        found = messages(changed(f"[{table}]\n{key} = {written}"))
+        assert [one for one in found if f"{key} = {plain(value)}: must be {allowed.words}." in one], found
+
+
+def test_the_numbers_of_a_phase_have_ranges_and_places() -> None:
+    lines = (
+        '[environments.staging]\nstrategy = "canary"\n'
+        "[[environments.staging.rollout.phases]]\nweight_pct = {}\nhold_s = {}"
+    )
+    where = "environments.staging.rollout.phases.0"
+    for weight_pct, hold_s, message in ((0, 1, "weight_pct = 0"), (100, 1, "weight_pct = 100"), (5, 0, "hold_s = 0")):
+        (found,) = messages(changed(lines.format(weight_pct, hold_s)))
+        assert found.startswith(f"{where}.{message.split()[0]}: rollout.phases.{message}: must be 1 to "), found
+
+
+def test_every_number_of_the_configuration_has_a_range_that_its_default_is_in() -> None:
+    numbers = {
+        (struct, field.name): field.default
+        for struct in structs_of(Project)
+        for field in msgspec.structs.fields(struct)
+        if any(part in (int, float) for part in (field.type, *get_args(field.type)))
+    }
+    assert numbers.keys() == {(struct, key) for struct, ranges in RANGES.items() for key in ranges}
+    for (struct, key), default in numbers.items():
+        if isinstance(default, (int, float)):
+            assert RANGES[struct][key].minimum <= default <= RANGES[struct][key].maximum, (struct, key)
+
+
+def structs_of(root: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    yield root
+    for field in msgspec.structs.fields(root):
+        for part in (field.type, *get_args(field.type)):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                yield from structs_of(part)
+
+
+def test_a_limit_that_nothing_could_exceed_is_none() -> None:
+    latency_ms_max = LATENCY_EDGES_MS[-1]
+    for struct in (RollbackTriggers, WatchLimits):
+        assert RANGES[struct]["p95_ms_max"].maximum < latency_ms_max
+        assert RANGES[struct]["error_rate_pct_max"].maximum < 100
+
+
+@pytest.mark.parametrize("section", ["jobs", "services", "environments", "teams"])
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "../x", "a/b", "/", "-x", "_x", ".x", "a\n", "é", "a\x00", "x" * 64]
+)
+def test_a_name_that_is_no_folder_of_its_own_is_refused(section: str, name: str) -> None:
+    content = {
+        "jobs": {"stage": "test", "run": "x"},
+        "services": {"protocol": "http", "run": "x"},
+        "environments": {},
+        "teams": ["a@example.org"],
+    }
+    laid_over = convert(merge(tomllib.loads(SOUND), {section: {name: content[section]}}))
+    path = f"{section}.{name}: "
+    assert [one for one in messages(laid_over) if one.startswith(path) and "begin with a letter or digit" in one]
+
+
+def test_names_that_are_allowed() -> None:
+    for name in ("a", "9", "unit-tests", "a.b_c", "Ab", "x" * 63):
+        assert messages(changed(f'["jobs"."{name}"]\nstage = "test"\nrun = "x"')) == []
+
+
+def test_more_jobs_than_anybody_has_are_refused() -> None:
+    jobs = "".join(f'[jobs.j{n}]\nstage = "test"\nrun = "x"\nneeds = ["j{n + 1}"]\n' for n in range(2000))
+    assert "jobs: 2005 jobs; at most 500 are allowed. A matrix makes many of one." in messages(changed(jobs))
+
+
+def test_without_teams_approvers_are_addresses() -> None:
+    text = SOUND.replace("[teams]", "[teams]\n#").replace("release-managers = ", "# = ")
+    (found,) = messages(parse(text))
+    assert found == (
+        'environments.production.approval: from: "release-managers" is no team in [teams] and no e-mail address. '
+        "Add the team, or write the person's address."
+    )
+    assert messages(parse(text.replace('["release-managers"]', '["Ada <ada@example.org>"]'))) == []
+
+
+def test_one_person_by_two_names_counts_once() -> None:
+    assert count_people(["Ada <ada@x>", "ada@x", "Grace <grace@x>", " "]) == 2
 
 
 def test_addresses_have_the_names_of_their_services() -> None:

@@ -11,6 +11,7 @@ from openbell.cli.main import COMMANDS
 from openbell.cli.parser import build_app
 from openbell.core.project import Project
 
+EXIT_CODES = ("Job", "not_checked_exit_codes")
 REMEDY = "run `make docs` and commit what it writes"
 
 
@@ -27,8 +28,8 @@ def test_every_key_of_the_configuration_has_a_sentence() -> None:
 
 def test_reference_says_the_numbers_of_the_specification() -> None:
     text = generate.configuration()
-    assert "| `hold_s` | number | `300` |" in text
-    assert "| `error_rate_pct_max` | number | `5` |" in text
+    assert "| `hold_s` | number, 1 to 604800 | `300` |" in text
+    assert "| `error_rate_pct_max` | number, 0.01 to 99 | `5` |" in text
     assert "## `[[environments.NAME.rollout.phases]]`" in text
 
 
@@ -37,6 +38,9 @@ def test_schema_describes_what_the_structs_accept() -> None:
     assert schema["$defs"]["Job"]["required"] == ["stage", "run"]
     assert schema["$defs"]["Job"]["additionalProperties"] is False
     assert schema["$defs"]["Job"]["properties"]["timeout_s"]["description"]
+    replicas, codes = (schema["$defs"][s]["properties"][k] for s, k in (("Environment", "replicas"), EXIT_CODES))
+    assert (replicas["minimum"], replicas["maximum"]) == (1, 1000)
+    assert (codes["items"]["minimum"], codes["items"]["maximum"]) == (1, 255)
     accepted = tomllib.loads('[project]\nname = "x"\n[jobs.lint]\nstage = "quality"\nrun = "true"\n')
     assert msgspec.convert(accepted, Project).jobs["lint"].timeout_s == 600
 

@@ -60,15 +60,16 @@ release-managers = ["a@example.org", "b@example.org"]
 
 def parse(text: str) -> Project:
     """Read a configuration without validating it; raises `ConfigurationError` for wrong types."""
-    return _convert(tomllib.loads(text))
+    return convert(tomllib.loads(text))
 
 
 def changed(lines: str) -> Project:
     """Read the sound configuration with lines laid over it."""
-    return _convert(merge(tomllib.loads(SOUND), tomllib.loads(lines)))
+    return convert(merge(tomllib.loads(SOUND), tomllib.loads(lines)))
 
 
-def _convert(content: dict[str, object]) -> Project:
+def convert(content: dict[str, object]) -> Project:
+    """Make a project of what a file says, without validating it; raises `ConfigurationError` for wrong types."""
     try:
         return msgspec.convert(content, Project)
     except msgspec.ValidationError:

@@ -4,16 +4,15 @@
 its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 
-import msgspec
-
+from openbell.core.approval import refusal
 from openbell.core.pattern import placeholders
 from openbell.core.pipeline import job_id, legs, slug
 from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project
+from openbell.core.ranges import check_numbers
 
 MATRIX_LEGS_MAX = 256
 """As many legs as the hosted systems allow; more is a mistake in the configuration."""
@@ -23,13 +22,22 @@ DEPLOYED_PLACEHOLDERS = ("environment", "slot", "release", "version")
 SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "host", "release")
 RELEASE_PLACEHOLDERS = ("release", "artifacts", "config")
 
+NAME_LENGTH_MAX = 63
+NAME_RULE = (
+    f'use letters, digits, "-", "_" and "." only, begin with a letter or digit, and use at most {NAME_LENGTH_MAX}'
+)
+RESERVED_NAMES = ("postgres", "valkey", "haproxy")
+"""Programs of every environment itself: a service of that name would share their ports, folders and logs."""
+RESERVED_PREFIXES = ("blue-", "green-")
+JOBS_MAX = 500
+
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
 def validate(project: Project) -> tuple[Problem, ...]:
     """Return every broken rule of a configuration, in the order of the file's sections; empty when it is sound."""
     return (
-        *_check_finite((), project),
+        *check_numbers(project),
         *_check_names(project),
         *_check_jobs(project),
         *_check_cycles(project.jobs),
@@ -38,22 +46,8 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_release(project),
         *_check_environments(project),
         *_check_overlaps(project.environments),
+        *_check_teams(project.teams),
     )
-
-
-def _check_finite(path: tuple[str, ...], value: object) -> Iterator[Problem]:
-    """Refuse infinite numbers and those that are none: no limit means anything with them, and JSON cannot keep them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, f"{value}: must be a finite number.")
-    elif isinstance(value, msgspec.Struct):
-        for field in value.__struct_fields__:
-            yield from _check_finite((*path, field), getattr(value, field))
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            yield from _check_finite((*path, str(key)), member)
-    elif isinstance(value, tuple):
-        for member in value:
-            yield from _check_finite(path, member)
 
 
 def _check_names(project: Project) -> Iterator[Problem]:
@@ -63,22 +57,29 @@ def _check_names(project: Project) -> Iterator[Problem]:
         ("environments", project.environments),
     )
     if not project.project.name.strip():
-        yield Problem(("project", "name"), "the project needs a name.")
+        yield Problem(("project", "name"), f'project.name = "{project.project.name}": the project needs a name.')
     for section, members in sections:
         for name in members:
             if not _is_name(name):
-                yield Problem((section, name), f'name "{name}": use letters, digits, "-", "_" and "." only.')
+                yield Problem((section, name), f'name "{name}": {NAME_RULE}.')
+    for name in project.services:
+        if name in RESERVED_NAMES:
+            reason = "each environment runs a program of its own under that name"
+        elif name.startswith(RESERVED_PREFIXES):
+            reason = "instances of services have names that begin so (blue-api-1)"
+        else:
+            continue
+        yield Problem(("services", name), f'name "{name}": {reason}. Rename the service.')
 
 
 def _is_name(name: str) -> bool:
     """Whether a name may be a folder's: `.`, `..`, options and endless names are none."""
-    return name[:1].isalnum() and _NAME_CHARACTERS.issuperset(name) and len(name) <= 63
+    return name[:1].isalnum() and _NAME_CHARACTERS.issuperset(name) and len(name) <= NAME_LENGTH_MAX
 
 
 def _check_jobs(project: Project) -> Iterator[Problem]:
     for name, job in project.jobs.items():
         at = ("jobs", name)
-        yield from _check_job_numbers(at, job)
         yield from _check_matrix(at, job)
         yield from _check_needs(at, job, project.jobs)
         yield from _check_placeholders((*at, "run"), job.run, _known_placeholders(project, job))
@@ -94,22 +95,6 @@ def _check_jobs(project: Project) -> Iterator[Problem]:
                     yield Problem(
                         (*at, key), f'a job of stage "{job.stage}" runs when an environment asks for it; remove {key}.'
                     )
-
-
-def _check_job_numbers(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
-    if not 0 < job.timeout_s <= 86400:
-        yield Problem(
-            (*at, "timeout_s"), f"{job.timeout_s:g} s: a time limit is more than 0 and at most 86400 (a day)."
-        )
-    if not 0 <= job.retries <= 10:
-        yield Problem((*at, "retries"), f"{job.retries}: retries are 0 to 10.")
-    if job.cache_s is not None and job.cache_s <= 0:
-        yield Problem((*at, "cache_s"), f"{job.cache_s:g} s: write cache = false to never reuse a result.")
-    if job.coverage_min_pct is not None and not 0 <= job.coverage_min_pct <= 100:
-        yield Problem((*at, "coverage_min_pct"), f"{job.coverage_min_pct:g}: a percentage is 0 to 100.")
-    for code in job.not_checked_exit_codes:
-        if not 1 <= code <= 255:
-            yield Problem((*at, "not_checked_exit_codes"), f"{code}: exit codes are 1 to 255; 0 is a success.")
 
 
 def _check_matrix(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
@@ -148,6 +133,9 @@ def _check_needs(at: tuple[str, ...], job: Job, jobs: Mapping[str, Job]) -> Iter
 
 
 def _check_cycles(jobs: Mapping[str, Job]) -> Iterator[Problem]:
+    if len(jobs) > JOBS_MAX:
+        yield Problem(("jobs",), f"{len(jobs)} jobs; at most {JOBS_MAX} are allowed. A matrix makes many of one.")
+        return
     done: dict[str, bool] = {}
     for start in jobs:
         cycle = _find_cycle(start, jobs, done, [])
@@ -199,9 +187,6 @@ def _check_services(project: Project) -> Iterator[Problem]:
         ):
             if not path.startswith("/"):
                 yield Problem((*at, key), f'"{path}": a path begins with "/".')
-        for key, value in (("drain_timeout_s", service.drain_timeout_s),):
-            if value <= 0:
-                yield Problem((*at, key), f"{value:g} s: must be more than 0.")
     for name in project.order:
         if name not in project.services:
             yield Problem(("order",), f'"{name}" is no service.{suggest(name, project.services)}')
@@ -226,8 +211,6 @@ def _check_environments(project: Project) -> Iterator[Problem]:
             yield Problem(at, f'"{name}" has nothing to run: there are no [services.NAME].')
         if not any(job.stage == "build" for job in project.jobs.values()):
             yield Problem(at, f'"{name}" has nothing to deploy: no job has stage = "build".')
-        if not 1 <= environment.replicas <= 1000:
-            yield Problem((*at, "replicas"), f"{environment.replicas}: replicas are 1 to 1000.")
         yield from _check_environment_jobs(at, environment, project)
         yield from _check_approval(at, environment, project)
         yield from _check_required(at, environment, project)
@@ -265,28 +248,50 @@ def _check_approval(at: tuple[str, ...], environment: Environment, project: Proj
     if approval is None:
         return
     path = (*at, "approval")
-    if approval.required < 1:
-        yield Problem(
-            path, f"required = {approval.required}: at least one person approves; leave approval out for none."
-        )
     if not approval.by:
         yield Problem(path, 'say who may approve: from = ["a person or a team of [teams]"].')
-    elif approval.required >= 1:
-        people = {person: True for who in approval.by for person in project.teams.get(who, (who,))}
-        if len(people) < approval.required:
-            yield Problem(
-                path,
-                f"required = {approval.required}, but only {len(people)} may approve: {', '.join(people) or 'nobody'}.",
-            )
-    for who in approval.by:
-        # People are known by their address, as commits know them; beside teams a lone word is a team that is missing.
-        if project.teams and "@" not in who and who not in project.teams:
-            yield Problem(path, f'"{who}" is no team in [teams] and no e-mail address.{suggest(who, project.teams)}')
+        return
+    unknown = [who for who in approval.by if who not in project.teams and "@" not in who]
+    for who in unknown:
+        # People are known by their address, as commits know them; a lone word is a team that is missing.
+        remedy = suggest(who, project.teams) or " Add the team, or write the person's address."
+        yield Problem(path, f'from: "{who}" is no team in [teams] and no e-mail address.{remedy}')
+    people = [person for who in approval.by for person in project.teams.get(who, (who,))]
+    number = count_people(people)
+    if number < approval.required and not unknown:
+        yield Problem(
+            path,
+            f"required = {approval.required}, but only {number} may approve: {', '.join(people) or 'nobody'}. "
+            "Lower required, or add people.",
+        )
+
+
+def count_people(people: Sequence[str]) -> int:
+    """Count the people that could approve together: two ways to name one person are one."""
+    counted: tuple[str, ...] = ()
+    for person in people:
+        if (
+            person.strip()
+            and refusal(by=person, digest="", wanted_digest="", author="", approvers=(), given=counted) is None
+        ):
+            counted = (*counted, person)
+    return len(counted)
+
+
+def _check_teams(teams: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
+    for name, members in teams.items():
+        if not _is_name(name):
+            yield Problem(("teams", name), f'name "{name}": {NAME_RULE}.')
+        if not members:
+            yield Problem(("teams", name), f'team "{name}" has no members: nobody could approve. Add one or remove it.')
+        for index, member in enumerate(members):
+            if not member.strip():
+                yield Problem(("teams", name, str(index)), f'team "{name}": a member without a name. Write an address.')
 
 
 def _check_rollout(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
     yield from _check_weights((*at, "rollout"), environment)
-    yield from _check_rollout_numbers(at, environment)
+    yield from _check_replicas((*at, "rollout"), environment)
 
 
 def _check_weights(at_rollout: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
@@ -300,35 +305,18 @@ def _check_weights(at_rollout: tuple[str, ...], environment: Environment) -> Ite
                 yield Problem(
                     (*at_rollout, "phases"), f'strategy "canary": weights must rise ({before}, then {after}).'
                 )
-    for weight in (policy.weight_pct, *(phase.weight_pct for phase in policy.phases)):
-        if not 1 <= weight <= 99:
-            key = "weight_pct" if weight == policy.weight_pct else "phases"
-            yield Problem(
-                (*at_rollout, key), f"weight {weight} %: a candidate beside the stable side gets 1 to 99 percent."
-            )
 
 
-def _check_rollout_numbers(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
-    policy, at_rollout = environment.rollout, (*at, "rollout")
-    if policy.max_surge < 0 or policy.max_unavailable < 0 or policy.max_surge + policy.max_unavailable == 0:
+def _check_replicas(at_rollout: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
+    policy = environment.rollout
+    if policy.max_surge == policy.max_unavailable == 0:
         yield Problem(
             (*at_rollout, "max_surge"), "max_surge and max_unavailable cannot both be 0: no replica could move."
         )
-    if not 0 <= policy.keep_replicas <= max(1, environment.replicas):
+    if policy.keep_replicas > max(1, environment.replicas):
         yield Problem(
             (*at_rollout, "keep_replicas"),
-            f"{policy.keep_replicas}: keep 0 to {environment.replicas} replicas of the old side.",
-        )
-    for key, value in (("healthy_timeout_s", policy.healthy_timeout_s), ("tick_s", policy.tick_s)):
-        if value <= 0:
-            yield Problem((*at_rollout, key), f"{value:g} s: must be more than 0.")
-    for key, value in (("hold_s", policy.hold_s), ("watch_s", policy.watch_s), ("undecided_s", policy.undecided_s)):
-        if value < 0:
-            yield Problem((*at_rollout, key), f"{value:g} s: must be 0 or more.")
-    if not 0 < environment.rollback_on.error_rate_pct_max <= 100:
-        yield Problem(
-            (*at, "rollback_on", "error_rate_pct_max"),
-            f"{environment.rollback_on.error_rate_pct_max:g}: more than 0, at most 100.",
+            f"rollout.keep_replicas = {policy.keep_replicas}: keep 0 to {environment.replicas} of the old side.",
         )
 
 
