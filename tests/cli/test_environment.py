@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from openbell.cli.environment import render
@@ -15,6 +16,7 @@ from openbell.wiring.environment_status import (
     EnvironmentStatus,
     InstanceStatus,
     PartStatus,
+    RolloutStatus,
     ServiceStatus,
     SlotStatus,
 )
@@ -127,12 +129,79 @@ def status(**changes: Any) -> EnvironmentStatus:
 
 def test_the_status_says_what_is_wrong_and_nothing_more() -> None:
     assert render([status()]) == [
-        "production  up    haproxy restarted 1 times",
+        "production  up    haproxy restarted 1 time",
         "  1.0.0 (blue)  95 % of new requests  new FIX sessions  1 of 2 healthy  2 restarts  4 failed checks",
         "    fix-gateway      1 of 1 healthy  3 active",
         "    api              0 of 1 healthy  2 restarts  4 failed checks  3 active",
         "  api              http://127.0.0.1:20000",
     ]
+
+
+def test_new_fix_sessions_are_told_only_where_there_are_some() -> None:
+    slot = status().slots[0]
+    api_only = msgspec.structs.replace(slot, services=slot.services[1:])
+    assert "FIX" not in "".join(render([status(slots=(api_only,))]))
+
+
+STEP = "step 7 of 12: hold at 5 % for 5:00 and judge"
+
+
+def rollout(**changes: Any) -> RolloutStatus:
+    values: dict[str, Any] = {
+        "id": "r-7",
+        "version": "v1.2.0",
+        "outcome": "running",
+        "step": STEP,
+        "waits_for": None,
+        "reason": "",
+        "age_s": 192.0,
+        "failed_checks": (),
+        "next": "openbell watch r-7",
+    }
+    return RolloutStatus(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {},
+            f"{STEP}, begun 3:12 ago    openbell watch r-7 (openbell resume, if none drives it any more)",
+        ),
+        (
+            {"outcome": "waiting", "waits_for": "an approval from Ada", "next": "openbell approve r-7"},
+            "waits for an approval from Ada, begun 3:12 ago    openbell approve r-7",
+        ),
+        ({"outcome": "promoted", "next": None, "age_s": 200_000.0}, "promoted 2 days ago"),
+        (
+            {"outcome": "promoted", "failed_checks": ("load: p95 too high",), "next": "openbell why r-7"},
+            "promoted 3:12 ago, load: p95 too high    openbell why r-7",
+        ),
+        (
+            {
+                "outcome": "rolled-back",
+                "reason": "ends again and again; its log:\nTraceback",
+                "next": "openbell why r-7",
+            },
+            "taken back 3:12 ago: ends again and again; its log:    openbell why r-7",
+        ),
+    ],
+)
+def test_the_status_has_a_line_for_the_rollout(changes: dict[str, Any], line: str) -> None:
+    up = render([status(rollout=rollout(**changes))])
+    down = render([status(state="down", rollout=rollout(**changes))])
+    assert up[1] == down[1] == f"  r-7 v1.2.0  {line}"
+
+
+def test_a_damaged_journal_is_told_and_the_rest_is_shown(folder: Path) -> None:
+    (folder / ".openbell").mkdir()
+    (folder / ".openbell" / "journal.sqlite").write_bytes(b"no database at all" * 400)
+    for more in ([], ["--json"]):
+        found = openbell(folder, "status", *more)
+        assert found.returncode == 1
+        assert "journal.sqlite is damaged" in found.stderr
+        assert "staging" in found.stdout
+        assert "Traceback" not in found.stderr
 
 
 def test_the_status_names_the_remedy() -> None:

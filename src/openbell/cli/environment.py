@@ -10,13 +10,35 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
-from openbell.cli.terminal import DONE, FAILED, USAGE, complain, console, harmless, is_lively, paint, print_json, say
+from openbell.cli.terminal import (
+    DONE,
+    FAILED,
+    USAGE,
+    complain,
+    console,
+    counted,
+    harmless,
+    is_lively,
+    paint,
+    print_json,
+    say,
+)
+from openbell.core.narrative import duration
 from openbell.ports import AdapterError
 from openbell.wiring.environment import Environment
-from openbell.wiring.environment_status import EnvironmentStatus, InstanceStatus, ServiceStatus, SlotStatus, look
+from openbell.wiring.environment_status import (
+    EnvironmentStatus,
+    InstanceStatus,
+    RolloutStatus,
+    ServiceStatus,
+    SlotStatus,
+    last_rollouts,
+    look,
+)
 from openbell.wiring.project import OpenProject, open_project
 
 WATCH_INTERVAL_S = 1.0
+DAY_S = 86_400
 
 T = TypeVar("T")
 
@@ -45,10 +67,11 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def start(environment: Environment) -> int:
+    async def start(place: OpenProject, environment: Environment) -> int:
         begun = time.monotonic()
         problems = await environment.up(say, new_ports=new_ports)
-        found = await look(environment)
+        (found,), unread = await _look_at(place, name)
+        problems += unread
         if json:
             print_json(found)
         else:
@@ -79,26 +102,26 @@ def down(name: str, /, *, purge: bool = False, force: bool = False, policy: Poli
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def stop(environment: Environment) -> int:
-        left = [] if force else await _unfinished(name, policy)
+    async def stop(place: OpenProject, environment: Environment) -> int:
+        left = [] if force else await _unfinished(place, name)
         if left:
             remedy = f"openbell resume, openbell abort {left[0]}, or --force"
             return complain(f"{name} has a rollout that has not ended ({left[0]}): {remedy}", code=FAILED)
         await environment.down(say, purge=purge)
         say(f"{name}: down" + ("; nothing of it is left" if purge else "; its data stays"))
+        (found,), unread = await _look_at(place, name)
         if json:
-            print_json(await look(environment))
-        return DONE
+            print_json(found)
+        return complain("\n".join(unread), code=FAILED) if unread else DONE
 
     return _with_environment(name, policy, stop)
 
 
-async def _unfinished(name: str, policy: Policy) -> list[str]:
+async def _unfinished(place: OpenProject, name: str) -> list[str]:
     """Name the rollouts of an environment that have not ended; imported only here, for it costs more than a status."""
     from openbell.adapters.sqlite import SqliteJournal
     from openbell.wiring import rollouts
 
-    place = open_project(Path.cwd(), tuple(policy or ()))
     if not place.state.journal.exists():
         return []
     async with SqliteJournal(place.state.journal) as journal:
@@ -106,7 +129,7 @@ async def _unfinished(name: str, policy: Policy) -> list[str]:
 
 
 def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = None, json: Json = False) -> int:
-    """Show what runs where: releases, weights, instances, health, addresses.
+    """Show what runs where: rollouts, releases, weights, instances, health, addresses.
 
     Parameters
     ----------
@@ -122,13 +145,13 @@ def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = 
 
     async def show(place: OpenProject) -> int:
         if watch and not json:
-            await _watch(lambda: _look_at(place, name))
-        found = await _look_at(place, name)
+            await _watch(lambda: _seen(place, name))
+        found, unread = await _look_at(place, name)
         if json:
             print_json(found[0] if name else found)
         else:
             say("\n".join(render(found)) or "No environments in openbell.toml.", stream=sys.stdout)
-        return DONE
+        return complain("\n".join(unread), code=FAILED) if unread else DONE
 
     return _with_project(policy, show)
 
@@ -141,14 +164,15 @@ def render(found: list[EnvironmentStatus]) -> list[str]:
 def _render_environment(found: EnvironmentStatus) -> list[str]:
     if found.state == "down":
         left = "".join(f", {slot.version} comes back with it" for slot in found.slots if slot.weight_pct)
-        return [f"{found.environment}  down    start it: openbell up {found.environment}{left}"]
+        head = f"{found.environment}  down    start it: openbell up {found.environment}{left}"
+        return [head, *_render_rollout(found.rollout)]
     broken = [f"{part.name} {part.state}" for part in found.parts if part.state not in ("running", "starting")]
-    restarted = [f"{part.name} restarted {part.restarts} times" for part in found.parts if part.restarts]
+    restarted = [f"{part.name} restarted {counted(part.restarts, 'time')}" for part in found.parts if part.restarts]
     head = f"{found.environment}  {found.state}"
     if found.state == "unsupervised":
         head += f"    its supervisor was killed; adopt what lives on: openbell up {found.environment}"
         broken = []
-    lines = ["    ".join([head, *broken, *restarted])]
+    lines = ["    ".join([head, *broken, *restarted]), *_render_rollout(found.rollout)]
     if not found.slots:
         lines.append(f"  no release    openbell deploy {found.environment}")
     for slot in found.slots:
@@ -158,8 +182,34 @@ def _render_environment(found: EnvironmentStatus) -> list[str]:
     return lines
 
 
+def _render_rollout(found: RolloutStatus | None) -> list[str]:
+    if found is None:
+        return []
+    ago = f"{_age(found.age_s)} ago"
+    where = {
+        "waiting": f"waits for {_first_line(found.waits_for or '')}, begun {ago}",
+        "running": f"{found.step}, begun {ago}",
+        "promoted": f"promoted {ago}",
+        "rolled-back": f"taken back {ago}: {_first_line(found.reason)}",
+    }[found.outcome]
+    failed = "".join(f", {check}" for check in found.failed_checks)
+    lost = " (openbell resume, if none drives it any more)" if found.outcome == "running" else ""
+    return [f"  {found.id} {found.version}  {where}{failed}" + (f"    {found.next}{lost}" if found.next else "")]
+
+
+def _first_line(text: str) -> str:
+    """Leave out the log that a message may end with; `openbell why` shows it."""
+    return text.partition("\n")[0]
+
+
+def _age(seconds: float) -> str:
+    days = int(seconds // DAY_S)
+    return f"{days} days" if days > 1 else duration(seconds)
+
+
 def _render_slot(slot: SlotStatus) -> str:
-    fix = "  new FIX sessions" if slot.fix_sessions else ""
+    speaks_fix = any(service.protocol == "fix" for service in slot.services)
+    fix = "  new FIX sessions" if slot.fix_sessions and speaks_fix else ""
     return f"  {slot.version} ({slot.slot})  {slot.weight_pct} % of new requests{fix}  {_render_health(slot.instances)}"
 
 
@@ -175,15 +225,21 @@ def _render_health(instances: tuple[InstanceStatus, ...]) -> str:
     failed = sum(instance.failed_health_checks for instance in instances)
     text = f"{healthy} of {len(instances)} healthy"
     text = text if healthy == len(instances) else paint(text, "red", sys.stdout)
-    return text + (f"  {restarts} restarts" if restarts else "") + (f"  {failed} failed checks" if failed else "")
+    more = [counted(number, noun) for number, noun in ((restarts, "restart"), (failed, "failed check")) if number]
+    return "  ".join([text, *more])
 
 
-async def _look_at(place: OpenProject, name: str | None) -> list[EnvironmentStatus]:
-    names = [name] if name else list(place.project.environments)
-    return [await look(_environment(place, one)) for one in names]
+async def _look_at(place: OpenProject, name: str | None) -> tuple[list[EnvironmentStatus], list[str]]:
+    """Look at environments; also returns what is wrong with the journal, without which the rest can be seen as well."""
+    seen = [_environment(place, one) for one in ([name] if name else place.project.environments)]
+    try:
+        known, unread = await last_rollouts(place.state, [environment.name for environment in seen]), []
+    except AdapterError as error:
+        known, unread = {}, [f"{error.system}: {error.message}"]
+    return [await look(environment, known.get(environment.name)) for environment in seen], unread
 
 
-async def _watch(see: Callable[[], Coroutine[None, None, list[EnvironmentStatus]]]) -> None:
+async def _watch(see: Callable[[], Coroutine[None, None, list[str]]]) -> None:
     """Show changes until interrupted: in place on a terminal, else as plain text whenever something changed."""
     if is_lively(sys.stdout):
         from rich.live import Live
@@ -191,16 +247,21 @@ async def _watch(see: Callable[[], Coroutine[None, None, list[EnvironmentStatus]
 
         with Live(console=console(stderr=False), auto_refresh=False) as live:
             while True:
-                shown = harmless("\n".join(render(await see())), colours=True)
+                shown = harmless("\n".join(await see()), colours=True)
                 live.update(Text.from_ansi(shown), refresh=True)
                 await asyncio.sleep(WATCH_INTERVAL_S)
     told: list[str] = []
     while True:
-        lines = render(await see())
+        lines = await see()
         if lines != told:
             say(time.strftime("%H:%M:%S") + "\n" + "\n".join(lines), stream=sys.stdout)
             told = lines
         await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+async def _seen(place: OpenProject, name: str | None) -> list[str]:
+    found, unread = await _look_at(place, name)
+    return [*render(found), *unread]
 
 
 def _environment(place: OpenProject, name: str) -> Environment:
@@ -210,8 +271,10 @@ def _environment(place: OpenProject, name: str) -> Environment:
     return Environment(place.project, name, place.state)
 
 
-def _with_environment(name: str, policy: Policy, work: Callable[[Environment], Coroutine[None, None, int]]) -> int:
-    return _with_project(policy, lambda place: work(_environment(place, name)))
+def _with_environment(
+    name: str, policy: Policy, work: Callable[[OpenProject, Environment], Coroutine[None, None, int]]
+) -> int:
+    return _with_project(policy, lambda place: work(place, _environment(place, name)))
 
 
 def _with_project(policy: Policy, work: Callable[[OpenProject], Coroutine[None, None, int]]) -> int:
@@ -221,4 +284,5 @@ def _with_project(policy: Policy, work: Callable[[OpenProject], Coroutine[None, 
     except (ConfigurationError, UnknownEnvironmentError) as error:
         return complain(str(error))
     except AdapterError as error:
-        return complain(str(error), code=USAGE if error.effect == "not_applied" else FAILED)
+        refused = error.effect == "not_applied" and error.system != "journal"
+        return complain(str(error), code=USAGE if refused else FAILED)

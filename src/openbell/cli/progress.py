@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from openbell.cli.terminal import harmless, paint, say
+from openbell.cli.terminal import counted, harmless, paint, say
 from openbell.core.narrative import duration
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
@@ -46,7 +46,7 @@ def heading(prepared: PreparedRun) -> str:
     """Name the run: its id, trigger, commit and the commit's subject."""
     commit = prepared.snapshot.commit
     changed = len(prepared.snapshot.dirty)
-    dirty = f" with {changed} changed file{'s' if changed > 1 else ''}" if changed else ""
+    dirty = f" with {counted(changed, 'changed file')}" if changed else ""
     return f'run {prepared.workplace.run}  {prepared.plan.trigger.words}  {commit.short}{dirty} "{commit.subject}"'
 
 
@@ -59,7 +59,7 @@ def because(prepared: PreparedRun) -> list[str]:
     reasons.pop(FIRST_TIME, None)
     shown = [f"  {reason}: {', '.join(names)}" for reason, names in reasons.items()]
     more = len(shown) - REASONS_SHOWN
-    return [*shown[:REASONS_SHOWN], *([f"  ... and {more} other reasons"] if more > 0 else [])]
+    return [*shown[:REASONS_SHOWN], *([f"  ... and {counted(more, 'other reason')}"] if more > 0 else [])]
 
 
 def describe(result: JobResult, short: str) -> str:
@@ -220,7 +220,7 @@ def closing(found: RunDocument, version: str) -> list[str]:
         word = "allowed to fail" if allowed else _COUNTED.get(job.outcome, job.outcome)
         count[word] = count.get(word, 0) + 1
     parts = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if outcome != "success")
-    jobs = f"{len(found.jobs)} job{'s' if len(found.jobs) != 1 else ''}" + (f" ({parts})" if parts else "")
+    jobs = counted(len(found.jobs), "job") + (f" ({parts})" if parts else "")
     glyph = GLYPHS["success"] if found.outcome in ("success", "waiting") else GLYPHS["failure"]
     colour = "green" if glyph == GLYPHS["success"] else "red"
     lines = [

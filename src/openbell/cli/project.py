@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from openbell.adapters import git
 from openbell.adapters.toml import Configuration, ConfigurationError
-from openbell.cli.terminal import DONE, complain, print_json, say
+from openbell.cli.terminal import DONE, complain, counted, print_json, say
 from openbell.core.pattern import match_tag
 from openbell.core.pipeline import JobNode, build_graph
 from openbell.core.project import COMMIT_STAGES, Stage, TriggerKind
@@ -62,9 +62,9 @@ def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
     except (InitError, ConfigurationError) as error:
         return complain(str(error))
     jobs, stages = len(done.proposal.jobs), len(done.proposal.stages)
-    counted = f"{jobs} job{'s' if jobs != 1 else ''} in {stages} stage{'s' if stages != 1 else ''}"
+    extent = f"{counted(jobs, 'job')} in {counted(stages, 'stage')}"
     say(f"Found {done.words}.", stream=sys.stdout)
-    say(f"Wrote {done.file.name}: {counted}, no environments yet.", stream=sys.stdout)
+    say(f"Wrote {done.file.name}: {extent}, no environments yet.", stream=sys.stdout)
     say("Next: openbell check    what would run, and why", stream=sys.stdout)
     say("      openbell run      run it here", stream=sys.stdout)
     return DONE

@@ -43,6 +43,11 @@ def paint(text: str, colour: str, stream: TextIO) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if is_lively(stream) else text
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 job", "2 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def harmless(text: str, *, colours: bool) -> str:
     """Replace control characters, except newlines and tabs; with `colours`, sequences that set one stay."""
     return _CONTROL.sub(lambda found: (colours and found[1]) or "\ufffd", text)

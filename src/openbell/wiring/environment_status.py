@@ -3,7 +3,9 @@
 Looks, and changes nothing: an environment that was never up stays untouched, a supervisor that was killed stays dead.
 """
 
-from typing import Literal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -13,6 +15,10 @@ from openbell.core.project import Service
 from openbell.machine import ProgramState, ServerState
 from openbell.ports import AdapterError
 from openbell.wiring.environment import POSTGRES, SLOTS, VALKEY, Environment
+from openbell.wiring.state import StateFolder
+
+if TYPE_CHECKING:
+    from openbell.core.rollout_state import Rollout
 
 EnvironmentState = Literal["up", "down", "unsupervised"]
 """`unsupervised`: the supervisor was killed and its processes live on; `openbell up` adopts them."""
@@ -66,6 +72,23 @@ class SlotStatus(msgspec.Struct, frozen=True):
         return tuple(instance for service in self.services for instance in service.instances)
 
 
+class RolloutStatus(msgspec.Struct, frozen=True):
+    """The rollout under way in an environment, or the last one there.
+
+    `age_s` counts from its end, or from its begin while it is under way; `next` is the command that leads on, if any.
+    """
+
+    id: str
+    version: str
+    outcome: Literal["promoted", "rolled-back", "waiting", "running"]
+    step: str
+    waits_for: str | None
+    reason: str
+    age_s: float
+    failed_checks: tuple[str, ...]
+    next: str | None
+
+
 class EnvironmentStatus(msgspec.Struct, frozen=True):
     """One environment; `addresses` are those of its customers, by service."""
 
@@ -75,6 +98,7 @@ class EnvironmentStatus(msgspec.Struct, frozen=True):
     slots: tuple[SlotStatus, ...] = ()
     addresses: dict[str, str] = {}
     logs: str = ""
+    rollout: RolloutStatus | None = None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -85,10 +109,10 @@ class View(msgspec.Struct, frozen=True):
     weights: dict[str, int] = {}
 
 
-async def look(environment: Environment) -> EnvironmentStatus:
-    """Look at an environment as it is now."""
+async def look(environment: Environment, rollout: RolloutStatus | None = None) -> EnvironmentStatus:
+    """Look at an environment as it is now; of its rollouts it knows what it is told."""
     if not environment.folder.exists():
-        return EnvironmentStatus(environment.name, "down")
+        return EnvironmentStatus(environment.name, "down", rollout=rollout)
     supervised = await environment.supervisor.is_running()
     state: EnvironmentState = "up" if supervised else "down" if environment.supervisor.is_cold() else "unsupervised"
     view = await _view(environment, supervised=supervised)
@@ -103,7 +127,56 @@ async def look(environment: Environment) -> EnvironmentStatus:
         ),
         addresses={} if state == "down" else _addresses(environment, None),
         logs=str(environment.logs),
+        rollout=rollout,
     )
+
+
+async def last_rollouts(state_folder: StateFolder, environments: Sequence[str]) -> dict[str, RolloutStatus]:
+    """Look up the newest rollout of each environment. Raises `AdapterError` when the journal cannot be read."""
+    if not state_folder.journal.exists():
+        return {}
+    # Imported where there was a rollout: it costs more than all the rest of a status.
+    from openbell.adapters.sqlite import SqliteJournal
+    from openbell.wiring import rollouts
+
+    found = {}
+    async with SqliteJournal(state_folder.journal) as journal:
+        for name in environments:
+            state = await rollouts.latest(journal, name)
+            if state is not None:
+                found[name] = describe_rollout(state, await rollouts.failed_checks(journal, state), now_s=time.time())
+    return found
+
+
+def describe_rollout(state: "Rollout", failed_checks: tuple[str, ...], *, now_s: float) -> RolloutStatus:
+    """Write down where a rollout stands, and what leads on from there."""
+    from openbell.core.narrative import step_text
+
+    count = f"step {state.position + 1} of {len(state.steps)}{' back' if state.direction == 'back' else ''}"
+    since_s = state.started_at_s if state.ended_at_s is None else state.ended_at_s
+    return RolloutStatus(
+        id=state.plan.id,
+        version=state.plan.candidate.version,
+        outcome=state.outcome or ("waiting" if state.waiting_for else "running"),
+        step="" if state.step is None else f"{count}: {step_text(state, state.step)}",
+        waits_for=state.waiting_for,
+        reason=state.reason,
+        age_s=round(max(0.0, now_s - since_s), 3),
+        failed_checks=failed_checks,
+        next=_next(state, failed_checks),
+    )
+
+
+def _next(state: "Rollout", failed_checks: tuple[str, ...]) -> str | None:
+    from openbell.core.strategy import Approve, Hold, Watch
+
+    if state.direction == "ended":
+        if state.outstanding:
+            return "openbell resume"
+        return f"openbell why {state.plan.id}" if state.outcome == "rolled-back" or failed_checks else None
+    if not state.waiting_for:
+        return f"openbell watch {state.plan.id}"
+    return f"openbell approve {state.plan.id}" if isinstance(state.step, Approve | Hold | Watch) else "openbell resume"
 
 
 async def _view(environment: Environment, *, supervised: bool) -> View:
