@@ -15,7 +15,7 @@ from openbell.cli.interruption import run_interruptible
 from openbell.cli.rollout_progress import RolloutProgress, clock, ending
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, print_json, say
 from openbell.core.events import AnyEvent, Begun, Plan
-from openbell.core.narrative import describe, tick_text
+from openbell.core.narrative import describe, headline, tick_text
 from openbell.core.rollout import decide
 from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import load
@@ -272,7 +272,7 @@ def explain(events: list[AnyEvent]) -> list[str]:
     plan = state.plan
     ended = {"promoted": "was promoted in", "rolled-back": "was taken back from"}
     verb = ended[state.outcome] if state.outcome else "is on its way into"
-    because = f" because {state.reason}" if state.reason and state.outcome == "rolled-back" else ""
+    because = f" because {headline(state.reason)}" if state.reason and state.outcome == "rolled-back" else ""
     return [f"{plan.candidate.version} {verb} {plan.environment}{because}.", "", *told]
 
 

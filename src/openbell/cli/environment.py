@@ -23,7 +23,7 @@ from openbell.cli.terminal import (
     print_json,
     say,
 )
-from openbell.core.narrative import duration
+from openbell.core.narrative import duration, headline
 from openbell.ports import AdapterError
 from openbell.wiring.environment import Environment
 from openbell.wiring.environment_status import (
@@ -187,19 +187,14 @@ def _render_rollout(found: RolloutStatus | None) -> list[str]:
         return []
     ago = f"{_age(found.age_s)} ago"
     where = {
-        "waiting": f"waits for {_first_line(found.waits_for or '')}, begun {ago}",
+        "waiting": f"waits for {headline(found.waits_for or '')}, begun {ago}",
         "running": f"{found.step}, begun {ago}",
         "promoted": f"promoted {ago}",
-        "rolled-back": f"taken back {ago}: {_first_line(found.reason)}",
+        "rolled-back": f"taken back {ago}: {headline(found.reason)}",
     }[found.outcome]
     failed = "".join(f", {check}" for check in found.failed_checks)
     lost = " (openbell resume, if none drives it any more)" if found.outcome == "running" else ""
     return [f"  {found.id} {found.version}  {where}{failed}" + (f"    {found.next}{lost}" if found.next else "")]
-
-
-def _first_line(text: str) -> str:
-    """Leave out the log that a message may end with; `openbell why` shows it."""
-    return text.partition("\n")[0]
 
 
 def _age(seconds: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from openbell.cli.terminal import counted, harmless, paint, say
-from openbell.core.narrative import duration
+from openbell.core.narrative import duration, headline
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
 from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
@@ -232,6 +232,6 @@ def closing(found: RunDocument, version: str) -> list[str]:
     if found.release:
         lines.append(f"  Release {version}  {found.release[:23]}")
     for entry in found.deployments:
-        lines += [f"  {entry.environment}: {entry.outcome}" + (f": {entry.reason}" if entry.reason else "")]
+        lines += [f"  {entry.environment}: {entry.outcome}" + (f": {headline(entry.reason)}" if entry.reason else "")]
     lines += [f"  {note}" for note in found.notes]
     return lines

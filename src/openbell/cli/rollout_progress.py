@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from openbell.cli.terminal import console, harmless, is_lively, paint, say
 from openbell.core.analysis.limits import Sample, Tick, quantile_ms, total
 from openbell.core.events import AnyEvent
-from openbell.core.narrative import describe, duration, step_text
+from openbell.core.narrative import describe, duration, headline, step_text
 from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Hold, Watch
 
@@ -90,7 +90,7 @@ def screen_lines(state: Rollout, ticks: list[Tick]) -> list[str]:
     restarts = (now.stable_health.restarts, now.candidate_health.restarts)
     lines.append(f"  {'restarts':<10}" + "".join(f"{count:<26}" for count in restarts) + f"{triggers.restarts_max}")
     if state.waiting_for:
-        lines.append(f"  waits for {state.waiting_for}   openbell approve {plan.id} --by NAME")
+        lines.append(f"  waits for {headline(state.waiting_for)}   openbell approve {plan.id} --by NAME")
     lines.append(f"  abort: openbell abort {plan.id}   why: openbell why {plan.id}")
     return lines
 
@@ -106,7 +106,7 @@ def ending(state: Rollout) -> list[str]:
         return _taken_back(state)
     if state.waiting_for:
         return [
-            f"{plan.candidate.version} waits for {state.waiting_for}.",
+            f"{plan.candidate.version} waits for {headline(state.waiting_for)}.",
             f"  Approve: openbell approve {plan.id}     Take back: openbell abort {plan.id}     Go on: openbell resume",
         ]
     remedy = f"Go on: openbell resume. Take back: openbell abort {plan.id}"
@@ -117,7 +117,7 @@ def _taken_back(state: Rollout) -> list[str]:
     plan = state.plan
     late = f", {duration(state.detected_s)} after its first answer" if state.detected_s is not None else ""
     lines = [paint(f"✗ {plan.candidate.version} was taken back from {plan.environment}{late}.", "red", sys.stderr)]
-    lines.append(f"  Because: {state.reason} (openbell why {plan.id}).")
+    lines.append(f"  Because: {headline(state.reason)} (openbell why {plan.id}).")
     if state.routed:
         lines.append(f"  {state.candidate_errors} of {state.candidate_requests} requests that it answered failed.")
     if plan.stable is not None:

@@ -36,7 +36,7 @@ def describe(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[st
     """Say what an event changed; empty when nothing that a person needs to know."""
     lines = _event(before, event, after)
     if before is not None and before.direction == "forward" and after.direction == "back":
-        lines.append(f"rollback decided: {after.reason}")
+        lines.append(f"rollback decided: {headline(after.reason)}")
     known = {command.id for command in before.outstanding} if before else set()
     for command in after.outstanding:
         if isinstance(command, Notify) and command.id not in known and command.id.endswith("/0"):
@@ -46,7 +46,7 @@ def describe(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[st
         count = f"step {after.position + 1} of {len(after.steps)}"
         lines.append(f"{count}{' back' if after.direction == 'back' else ''}: {step_text(after, after.step)}")
     if after.waiting_for and (before is None or before.waiting_for != after.waiting_for):
-        lines.append(f"waits for {after.waiting_for}")
+        lines.append(f"waits for {headline(after.waiting_for)}")
     if after.direction == "ended" and (before is None or before.direction != "ended"):
         what = "promoted" if after.outcome == "promoted" else "taken back"
         lines.append(f"{after.plan.candidate.version} {what} in {duration(elapsed_s(after))}")
@@ -91,6 +91,11 @@ def tick_text(state: Rollout, tick: Tick) -> str:
 def elapsed_s(state: Rollout) -> float:
     """Seconds from the begin to the end of a rollout, or to its last step while it runs."""
     return (state.ended_at_s or state.step_started_at_s) - state.started_at_s
+
+
+def headline(text: str) -> str:
+    """Take the first line: the log that a message may end with is told once, where it failed."""
+    return text.partition("\n")[0]
 
 
 def duration(seconds: float) -> str:

@@ -72,23 +72,29 @@ async def test_one_that_does_not_answer_properly_may_be_asked_again(answer: http
     assert caught.value.retryable
 
 
-async def test_a_service_without_a_readiness_path_is_ready_when_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ([httpx.Response(200)], None),
+        ([httpx.Response(503)], "GET /readyz answered 503"),
+        ([httpx.Response(404), httpx.Response(200)], None),
+        ([httpx.Response(404), httpx.Response(500)], "GET /readyz answered 404, GET /healthz answered 500"),
+        ([httpx.ReadTimeout("slow")], "GET /readyz was not answered within 5 s"),
+        ([httpx.RemoteProtocolError("no HTTP")], "GET /readyz failed: no HTTP"),
+    ],
+)
+async def test_a_service_without_a_readiness_path_is_ready_when_healthy(
+    monkeypatch: pytest.MonkeyPatch, answers: list[httpx.Response | Exception], found: str | None
+) -> None:
     async def accepts(_port: int) -> bool:
         return True
 
     monkeypatch.setattr(endpoints, "_accepts", accepts)
-    for answers, ready in (
-        ([httpx.Response(200)], True),
-        ([httpx.Response(503)], False),
-        ([httpx.Response(404), httpx.Response(200)], True),
-        ([httpx.Response(404), httpx.Response(500)], False),
-        ([httpx.ConnectError("refused")], False),
-    ):
-        http, _ = answering(*answers)
-        assert await endpoints.is_ready(http, INSTANCE, SERVICE) is ready
+    http, _ = answering(*answers)
+    assert await endpoints.hindrance(http, INSTANCE, SERVICE) == found
 
 
 async def test_nobody_listening_is_not_ready() -> None:
     http, asked = answering(httpx.Response(200))
-    assert not await endpoints.is_ready(http, INSTANCE, SERVICE)
+    assert await endpoints.hindrance(http, INSTANCE, SERVICE) == "nothing accepts connections on port 1"
     assert asked == []

@@ -13,14 +13,15 @@ from openbell.adapters.processes.placement import Instance, Occupation, Placemen
 from openbell.adapters.processes.runtime import Surroundings
 from openbell.core.project import Environment, Project, ProjectInfo, Service
 from openbell.core.release import Release
-from openbell.machine import Program, ProgramState, Server, ServerState, ServiceCheck
+from openbell.machine import ProcessState, Program, ProgramState, Server, ServerState, ServiceCheck
 from openbell.ports import AdapterError, ReleaseRef
 
 
 class GivesUp:
-    """A supervisor whose programs all end at once, and say their secrets first."""
+    """A supervisor whose programs all end at once, and say their secrets first; or one that only says they run."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: ProcessState = "fatal") -> None:
+        self.state = state
         self.programs: dict[str, Program] = {}
 
     async def add(self, programs: Sequence[Program]) -> None:
@@ -31,7 +32,7 @@ class GivesUp:
             self.programs.pop(name, None)
 
     async def states(self) -> dict[str, ProgramState]:
-        return {name: ProgramState("fatal", None, 3, 0.0) for name in self.programs}
+        return {name: ProgramState(self.state, None, 3, 0.0) for name in self.programs}
 
     async def last_lines(self, name: str, *, lines: int = 20) -> str:
         del lines
@@ -62,11 +63,11 @@ def write_release(folder: Path) -> ReleaseRef:
     return ReleaseRef(release.digest, "1.0.0")
 
 
-def processes(folder: Path) -> Processes:
+def processes(folder: Path, supervisor: GivesUp | None = None) -> Processes:
     addresses = {"DATABASE_URL": "postgresql://openbell:hush@127.0.0.1/x"}
     return Processes(
         folder,
-        GivesUp(),
+        supervisor or GivesUp(),
         NoTraffic(),
         Surroundings("production", lambda: addresses, {"API_KEY": "k3y"}.get, "/bin", {}),
         release_folder=lambda _digest: folder / "release",
@@ -79,6 +80,16 @@ async def test_what_a_service_said_last_is_told_without_secrets(tmp_path: Path) 
     release = write_release(tmp_path)
     with pytest.raises(AdapterError, match=r"connecting to \*\*\* with \*\*\* \(\*\*\*\)"):
         await processes(tmp_path).place("blue", release, 1, timeout_s=5, key="place")
+
+
+async def test_what_kept_a_service_from_getting_ready_is_told_and_its_log_once(tmp_path: Path) -> None:
+    release = write_release(tmp_path)
+    with pytest.raises(AdapterError) as caught:
+        await processes(tmp_path, GivesUp("running")).place("blue", release, 1, timeout_s=0.3, key="place")
+    first, end, *lines = caught.value.message.splitlines()
+    assert first == "blue-worker-1 did not get ready within 0.3 s: nothing accepts connections on port 1"
+    assert end == f"its log ends ({tmp_path / 'logs' / 'blue-worker-1.log'})"
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize("kept", [0, 1])

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import ssl
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,26 +47,43 @@ def client() -> "httpx.AsyncClient":
     return httpx.AsyncClient(verify=_tls(), trust_env=False, timeout=REQUEST_TIMEOUT_S)
 
 
-async def is_ready(http: "httpx.AsyncClient", instance: Instance, service: Service) -> bool:
-    """Say whether an instance can take work; a service without a readiness path is ready when it is healthy."""
+async def hindrance(http: "httpx.AsyncClient", instance: Instance, service: Service) -> str | None:
+    """Say what keeps an instance from taking work, as "GET /readyz answered 503"; None when nothing does.
+
+    A service without a readiness path is ready when it is healthy.
+    """
+    if not await _accepts(instance.http_port):
+        return f"nothing accepts connections on port {instance.http_port}"
+    found = []
+    for path in dict.fromkeys((service.ready, service.health)):
+        code, problem = await _ask(http, instance, path)
+        if problem is None:
+            return None
+        found.append(problem)
+        if code not in ABSENT:
+            break
+    return ", ".join(found)
+
+
+async def _ask(http: "httpx.AsyncClient", instance: Instance, path: str) -> tuple[int | None, str | None]:
+    """Ask a path; returns the status, if it answered, and what is wrong with the answer, if anything."""
     import httpx
 
-    if not await _accepts(instance.http_port):
-        return False
     try:
-        answer = await http.get(_url(instance, service.ready))
-        if answer.status_code in ABSENT:
-            answer = await http.get(_url(instance, service.health))
-    except httpx.HTTPError:
-        return False
-    return answer.is_success
+        answer = await http.get(_url(instance, path))
+    except httpx.TimeoutException:
+        return None, f"GET {path} was not answered within {REQUEST_TIMEOUT_S:g} s"
+    except httpx.HTTPError as error:
+        return None, f"GET {path} failed: {error or type(error).__name__}"
+    return answer.status_code, None if answer.is_success else f"GET {path} answered {answer.status_code}"
 
 
-async def wait_ready(http: "httpx.AsyncClient", instance: Instance, service: Service) -> None:
-    """Wait until an instance can take work, for ever."""
-    while True:
-        if await is_ready(http, instance, service):
-            return
+async def wait_ready(
+    http: "httpx.AsyncClient", instance: Instance, service: Service, note: Callable[[str], None]
+) -> None:
+    """Wait until an instance can take work, for ever; `note` gets what it is that hinders it, each time."""
+    while (found := await hindrance(http, instance, service)) is not None:
+        note(found)
         await asyncio.sleep(POLL_S)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,9 +287,14 @@ class Processes:
     async def _wait_ready(self, instances: Sequence[Instance], made: Runtime, timeout_s: float) -> None:
         """Wait until all are ready; raises `AdapterError` at once when one cannot start, else after `timeout_s`."""
         services = made.release.project.services
+        hindrances: dict[str, str] = {}
         async with endpoints.client() as http:
             waits = {
-                instance: asyncio.ensure_future(endpoints.wait_ready(http, instance, services[instance.service]))
+                instance: asyncio.ensure_future(
+                    endpoints.wait_ready(
+                        http, instance, services[instance.service], partial(hindrances.__setitem__, instance.name)
+                    )
+                )
                 for instance in instances
             }
             crash = asyncio.ensure_future(self._watch_crashes(instances))
@@ -301,7 +307,11 @@ class Processes:
                     late = [crash.result(), *late]
                 if not late:
                     return
-                problem = "ends again and again" if crash.done() else f"is not ready within {timeout_s:.0f} s"
+                unanswered = f"GET {services[late[0].service].ready} was not answered"
+                last = hindrances.get(late[0].name, unanswered)
+                problem = "ends again and again"
+                if not crash.done():
+                    problem = f"did not get ready within {timeout_s:g} s: {last}"
                 raise await self._unhealthy(made, late[0], problem)
             finally:
                 crash.cancel()
@@ -325,9 +335,10 @@ class Processes:
 
     async def _unhealthy(self, made: Runtime, instance: Instance, problem: str) -> AdapterError:
         mask = runtime.mask_of(made, self._surroundings, runtime.environment_of(made, self._surroundings))
-        lines = mask(await self._supervisor.last_lines(instance.name, lines=LAST_LINES))
+        lines = mask(await self._supervisor.last_lines(instance.name, lines=LAST_LINES)).strip()
         log = self._logs / f"{instance.name}.log"
-        return AdapterError(SYSTEM, "place", f"{instance.name} {problem}; {log} ends\n{lines}", effect="not_applied")
+        end = f"its log ends ({log})\n{lines}" if lines else f"its log is empty ({log})"
+        return AdapterError(SYSTEM, "place", f"{instance.name} {problem}\n{end}", effect="not_applied")
 
     async def _wait_quiet(self, occupation: Occupation, leaving: Sequence[Instance]) -> None:
         """Wait until requests in flight have finished; streams and sessions end by the service's own SIGTERM."""
