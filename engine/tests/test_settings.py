@@ -1,6 +1,6 @@
 import pytest
 
-from trading_engine.settings import SettingsError, read_keys, read_settings
+from trading_engine.settings import SettingsError, read_keys, read_settings, read_valkey_url
 
 GOOD = {"DATABASE_URL": "postgresql://u@h/d", "TRADING_ENGINE_API_KEYS": "k1:alpha, k2:beta"}
 
@@ -35,3 +35,16 @@ def test_keys_are_never_shown() -> None:
     assert "k1" not in repr(keys)
     assert keys.key_of("beta") == ("k2", "beta")
     assert keys.key_of("nobody") == ("k1", "alpha")
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "expected"),
+    [
+        ("redis://h:1", "", "redis://h:1"),
+        ("rediss://h:1/0", "a#b@c/", "rediss://:a%23b%40c%2F@h:1/0"),
+        ("redis://app@h", "p", "redis://app:p@h"),
+        ("redis://:own@h", "p", "redis://:own@h"),
+    ],
+)
+def test_the_password_of_valkey_may_come_by_itself(url: str, password: str, expected: str) -> None:
+    assert read_valkey_url({"VALKEY_URL": url, "VALKEY_PASSWORD": password}) == expected

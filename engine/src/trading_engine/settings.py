@@ -3,15 +3,19 @@
 | variable | meaning |
 |---|---|
 | `DATABASE_URL` | PostgreSQL, `postgresql://...` |
-| `VALKEY_URL` | Valkey, `redis://...`; without it events take the way through PostgreSQL alone |
+| `VALKEY_URL` | Valkey, `redis://...`, with TLS `rediss://...`; without it events come through PostgreSQL alone |
+| `VALKEY_PASSWORD` | its password where the URL has none, written as it is |
 | `TRADING_ENGINE_API_KEYS` | `key:account` pairs, separated by commas; secret |
 | `OPENBELL_SLOT` | the side this process belongs to, e.g. `blue`; default `default` |
 | `OPENBELL_INSTANCE` | a name no other running process has; default host and process id |
+
+The driver of PostgreSQL reads `PGUSER`, `PGPASSWORD` and `PGSSLROOTCERT` where the URL does not say it.
 """
 
 import os
 import socket
 from collections.abc import Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -75,14 +79,24 @@ def read_keys(environment: Mapping[str, str] = os.environ) -> ApiKeys:
     return ApiKeys(accounts)
 
 
+def read_valkey_url(environment: Mapping[str, str] = os.environ) -> str:
+    """`VALKEY_URL`, checked, with `VALKEY_PASSWORD` in it."""
+    url = environment.get("VALKEY_URL") or "redis://127.0.0.1:6379"
+    if not url.startswith(("redis://", "valkey://", "rediss://", "valkeys://")):
+        raise SettingsError("VALKEY_URL does not start with redis:// or rediss://.")
+    password = environment.get("VALKEY_PASSWORD", "")
+    parts = urlsplit(url)
+    if not password or parts.password:
+        return url
+    address = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{address}"))
+
+
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """All settings of a service; raises `SettingsError` for the first that is wrong."""
-    valkey_url = environment.get("VALKEY_URL", "")
-    if valkey_url and not valkey_url.startswith(("redis://", "valkey://")):
-        raise SettingsError("VALKEY_URL does not start with redis://.")
     return Settings(
         database_url=read_database_url(environment),
-        valkey_url=valkey_url or "redis://127.0.0.1:6379",
+        valkey_url=read_valkey_url(environment),
         keys=read_keys(environment),
         slot=environment.get("OPENBELL_SLOT") or "default",
         instance=environment.get("OPENBELL_INSTANCE") or f"{socket.gethostname()}-{os.getpid()}",

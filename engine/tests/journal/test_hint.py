@@ -40,3 +40,19 @@ async def test_publishing_without_valkey_neither_waits_nor_fails() -> None:
     assert not await hints.publish(b"x")
     assert not await hints.publish(b"y")
     await hints.stop()
+
+
+@pytest.mark.parametrize(("scheme", "first"), [("rediss", b"\x16\x03"), ("redis", b"*3")])
+async def test_tls_is_spoken_where_the_url_asks_for_it(scheme: str, first: bytes) -> None:
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.set_result(await reader.readexactly(2))
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    hints = Hints(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}", "c")
+    async with server:
+        assert await hints.publish(b"x") is (scheme == "redis")
+        assert await asyncio.wait_for(received, 5) == first
+        await hints.stop()

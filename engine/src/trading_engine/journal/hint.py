@@ -40,6 +40,7 @@ class Hints:
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 6379
+        self._tls = parts.scheme in {"rediss", "valkeys"} or None
         self._login = (unquote(parts.username or "default"), unquote(parts.password)) if parts.password else None
         self._channel = channel.encode()
         self._writer: asyncio.StreamWriter | None = None
@@ -90,7 +91,7 @@ class Hints:
             await self._drainer
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(self._host, self._port), 1)
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(self._host, self._port, ssl=self._tls), 1)
         if self._login is not None:
             writer.write(encode_command(b"AUTH", *(part.encode() for part in self._login)))
             await asyncio.wait_for(read_reply(reader), 1)
