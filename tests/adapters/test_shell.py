@@ -1,6 +1,7 @@
 """Commands: their logs, their secrets, and that nothing of them is left."""
 
 import asyncio
+import base64
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -100,10 +101,107 @@ async def test_secrets_never_reach_the_log_in_any_form(tmp_path: Path) -> None:
         ("https://u:a%22b%5Cc@host", "https://u:***@host"),
         ("first line of key", "***"),
         ("abc", "abc"),
+        # Base64: with padding and without, for URLs, behind "user:", behind "x:" and with the end of a line.
+        ("czNjcjN0IQ==", "***"),
+        ("czNjcjN0IQ", "***"),
+        ("PDw_Pz8-Pg", "***"),
+        ("dXNlcjpzM2NyM3Qh", "dXNlcjp***"),
+        ("eDpzM2NyM3QhCg==", "eDp***Cg=="),
+        ("czNjcjN0IQo=", "***o="),
+        # JSON of Go and of PHP, URLs of browsers, forms and small hexadecimals.
+        ('{"t": "\\u003c\\u003c???\\u003e\\u003e"}', '{"t": "***"}'),
+        ("https:\\/\\/x\\/y", "***"),
+        ("t=a%22b%5cc", "t=***"),
+        ("t=first+line+of+key", "t=***"),
+        ("t=https%3A%2F%2Fx%2Fy https%3a%2f%2fx%2fy", "t=*** ***"),
     ],
 )
 def test_forms_of_secrets(printed: str, shown: str) -> None:
-    assert Masker(["s3cr3t!", 'a"b\\c', "first line of key\nsecond line", "abc"]).mask(printed) == shown
+    secrets = ["s3cr3t!", 'a"b\\c', "first line of key\nsecond line", "abc", "<<???>>", "https://x/y"]
+    assert Masker(secrets).mask(printed) == shown
+
+
+def test_secrets_that_overlap_leave_nothing_of_each_other() -> None:
+    assert Masker(["abcdef", "efghij", "abcd"]).mask("-abcdefghij-abcd-") == "-***-***-"
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_a_long_secret_in_lines_of_base64(width: int) -> None:
+    secret = "".join(f"line {number} of a key\n" for number in range(20))
+    encoded = base64.b64encode(f"{secret}\n".encode()).decode()
+    lines = [encoded[at : at + width] for at in range(0, len(encoded), width)]
+    assert [line for line in lines[:-1] if Masker([secret]).mask(line) != "***"] == []
+    assert len(Masker([secret]).mask(lines[-1])) < 10
+
+
+async def test_a_secret_that_is_no_text_is_masked_as_well(tmp_path: Path) -> None:
+    ended = await run(tmp_path, r"printf 'x\xff\xfe\xfdpassword\n'", secrets=[os.fsdecode(b"\xff\xfe\xfdpassword")])
+    assert ended.last_lines == ("x***",)
+
+
+async def test_a_secret_in_two_writes_is_masked(tmp_path: Path) -> None:
+    script = "printf 'key s3c'; sleep 0.1; printf 'r3t czNj'; sleep 0.1; echo cjN0IQ=="
+    await run(tmp_path, script, secrets=["s3cr3t", "s3cr3t!"])
+    assert log(tmp_path) == "key *** ***\n"
+
+
+def feed_endless(tmp_path: Path, content: bytes, *, cut_at: int, secrets: Iterable[str]) -> bytes:
+    """Feed a line that is too long to wait for its end, in two chunks; the log without its line ends."""
+    with (tmp_path / "log").open("wb", buffering=0) as stream:
+        writer = shell._Log(stream, Masker(secrets), None)
+        writer.feed(content[:cut_at])
+        writer.feed(content[cut_at:])
+        writer.close()
+    return (tmp_path / "log").read_bytes().replace(b"\n", b"")
+
+
+@pytest.mark.parametrize("cut", range(13))
+def test_an_endless_line_may_be_cut_anywhere(tmp_path: Path, cut: int) -> None:
+    filler = b"." * shell.LINE_BYTES_MAX
+    content = filler + "pässwörd-longer".encode() + filler
+    shown = feed_endless(tmp_path, content, cut_at=len(filler) + cut, secrets=["pässwörd", "pässwörd-longer"])
+    assert shown == filler + b"***" + filler
+
+
+def test_a_secret_longer_than_an_endless_line(tmp_path: Path) -> None:
+    secret = "".join(map(str, range(20_000)))
+    assert feed_endless(tmp_path, secret.encode(), cut_at=shell.LINE_BYTES_MAX + 5, secrets=[secret]) == b"***"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m and\ttab", "red and\ttab"),
+        ("\x1b]0;title\x07a\x1b]52;c;eA==\x1b\\b\x1b]8;;http://x", "ab"),
+        ("\x9b31mred\x1b(B\x1bc\x1b7", "red"),
+        ("10 %\r20 %\r", "10 % 20 %"),
+        ("a\x00\x07\x08\x7f\x85b\u202ec\u2066d", "abcd"),
+        ("\x1b", ""),
+        ("\udcc2\x1b[m\udc9b", "\ufffd\ufffd"),
+        ("pässwörd 日本 \U0001f600", "pässwörd 日本 \U0001f600"),
+    ],
+)
+def test_what_is_shown_commands_no_terminal(line: str, shown: str) -> None:
+    assert shell.printable(line) == shown
+
+
+@given(st.binary())
+def test_nothing_that_is_shown_is_a_control_character(content: bytes) -> None:
+    shown = shell.printable(content.decode(errors="surrogateescape"))
+    assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown.replace("\t", ""))
+    assert shown.encode().decode() == shown
+
+
+async def test_the_log_keeps_the_bytes_of_which_the_screen_gets_the_text(tmp_path: Path) -> None:
+    lines: list[str] = []
+    ended = await run(tmp_path, r"printf '\033[31mred\033]0;t\007 \xff\n'; exit 3", on_line=lines.append)
+    assert (tmp_path / "logs/x.log").read_bytes() == b"\x1b[31mred\x1b]0;t\x07 \xff\n"
+    assert ended.last_lines == tuple(lines) == ("red \ufffd",)
+
+
+async def test_a_secret_that_was_coloured_in_its_midst_is_not_shown(tmp_path: Path) -> None:
+    ended = await run(tmp_path, r"printf 's3c\033[31mr3t\n'", secrets=["s3cr3t"])
+    assert ended.last_lines == ("***",)
 
 
 @given(st.text(min_size=4).filter(lambda text: len(text.strip()) >= 4 and "*" not in text), st.text(), st.text())
@@ -196,6 +294,17 @@ async def test_binary_output_does_no_harm(tmp_path: Path) -> None:
 async def test_a_folder_that_is_gone_is_not_the_jobs_failure(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="cannot be started: No such file or directory"):
         await shell.run("true", folder=tmp_path / "gone", env=ENV, log=tmp_path / "x", stop=asyncio.Event())
+
+
+async def test_what_the_system_cannot_take_is_no_traceback(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="cannot be started: embedded null byte"):
+        await run(tmp_path, "echo a\0b")
+    with pytest.raises(AdapterError, match="cannot be started: embedded null byte"):
+        await shell.run(
+            "true", folder=tmp_path, env={**ENV, "A": "a\0b"}, log=tmp_path / "x", stop=asyncio.Event()
+        )  # fmt: skip
+    with pytest.raises(AdapterError, match="cannot be started: illegal environment variable name"):
+        await shell.run("true", folder=tmp_path, env={**ENV, "A=B": "c"}, log=tmp_path / "x", stop=asyncio.Event())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

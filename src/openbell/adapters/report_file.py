@@ -25,7 +25,7 @@ Document = TypeVar("Document")
 def read_bytes(file: Path, system: str) -> bytes:
     """Read a regular file of `SIZE_BYTES_MAX` at most; raises `AdapterError` when it is missing, larger or no file."""
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for a writer. What was opened is looked at, not what is there now.
+        # Without O_NONBLOCK, opening a pipe waits for a writer. What was opened is looked at, not what is there now.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,16 +1,19 @@
 """Commands of jobs, run by a shell: own process group, own environment, a log in which secrets are masked.
 
 A job gets the environment that it is given and nothing else. When it ends, or must end, its whole process group is
-ended: SIGTERM, and SIGKILL for what is left after a grace time. What it prints goes to its log line by line, and every
-form in which a secret may be printed is replaced before anything is written or shown.
+ended: SIGTERM, and SIGKILL for what is left after a grace time. What it prints goes to its log line by line and byte by
+byte, but every form in which a secret may be printed is replaced before anything is written or shown, and what is shown
+commands no terminal.
 
 Source: POSIX process groups; https://docs.github.com/actions (masking)
 """
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import urllib.parse
@@ -31,7 +34,20 @@ LAST_LINES_MAX = 40
 MASKED_LENGTH_MIN = 4
 """Shorter values would be replaced inside ordinary words and tell their length; they are not secrets."""
 
+BASE64_LENGTH_MIN = 8
+"""The part of a secret's Base64 that is the same wherever the secret begins; what is shorter may be any word."""
+
+BASE64_WIDTHS = (64, 76)
+"""Where `openssl base64` and `base64` end their lines."""
+
 MASK = "***"
+
+_TERMINAL_COMMANDS = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, links, the clipboard
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # colours, the cursor
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -42,22 +58,75 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Masker:
-    """Replaces secret values, in the forms in which tools print them: plain, inside JSON, inside URLs, line by line."""
+    """Replaces secret values, in the forms in which tools print them: plain, in JSON, URLs and Base64, line by line."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        forms: dict[str, bool] = {}
-        for value in values:
-            for part in (value, *value.splitlines()):
-                if len(part.strip()) >= MASKED_LENGTH_MIN:
-                    forms |= {part: True, json.dumps(part)[1:-1]: True, urllib.parse.quote(part, safe=""): True}
-        self._forms = sorted(forms, key=len, reverse=True)
-        self.longest = len(self._forms[0]) if self._forms else 0
+        parts = [part for value in values for part in (value, *value.splitlines())]
+        kept = [part for part in parts if len(part.strip()) >= MASKED_LENGTH_MIN]
+        self._forms = tuple(dict.fromkeys(form for part in kept for form in _forms(part)))
+        self.longest = max(map(len, self._forms), default=0)
 
     def mask(self, text: str) -> str:
         """Return the text with every secret replaced."""
+        shown, end = [], 0
+        for start, stop in self.find(text):
+            shown += [text[end:start], MASK]
+            end = stop
+        return "".join([*shown, text[end:]])
+
+    def find(self, text: str) -> list[tuple[int, int]]:
+        """Find where the secrets are, in order; those that overlap are one."""
+        places = []
         for form in self._forms:
-            text = text.replace(form, MASK)
+            at = text.find(form)
+            while at >= 0:
+                places.append((at, at + len(form)))
+                at = text.find(form, at + len(form))
+        found: list[tuple[int, int]] = []
+        for start, stop in sorted(places):
+            if found and start < found[-1][1]:
+                found[-1] = (found[-1][0], max(stop, found[-1][1]))
+            else:
+                found.append((start, stop))
+        return found
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Write a secret as tools do: plain, as JSON and URLs escape it, and in Base64."""
+    content = _encode(secret)
+    yield secret
+    for escaped in (json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+        yield escaped[1:-1]
+        yield escaped[1:-1].replace("/", "\\/")
+        # Go writes what has a meaning in HTML as numbers.
+        yield re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", escaped[1:-1])
+    for kept in ("", "/", "!'()*"):
+        quoted = urllib.parse.quote(content, safe=kept)
+        yield from (quoted, quoted.replace("%20", "+"), re.sub("%..", lambda match: match[0].lower(), quoted))
+    for text in _base64_forms(content):
+        yield from (text, text.translate({ord("+"): "-", ord("/"): "_"}))
+
+
+def _base64_forms(content: bytes) -> Iterator[str]:
+    """Encode content alone, with its padding and without, in lines, and as it looks in the midst of something else."""
+    padded = base64.b64encode(content).decode()
+    yield from (padded, padded.rstrip("="))
+    kept = []
+    for before in range(3):
+        # A character is six bits: those that hold bits of a neighbour differ, those between are always the same.
+        encoded = base64.b64encode(bytes(before) + content).decode()
+        kept.append(encoded[-(-before * 8 // 6) : (before + len(content)) * 8 // 6])
+    kept += [kept[0][at : at + width] for width in BASE64_WIDTHS for at in range(0, len(kept[0]), width)]
+    yield from (text for text in kept if len(text) >= BASE64_LENGTH_MIN)
+
+
+def printable(text: str) -> str:
+    """Return a line without what a terminal would obey: escape sequences and control characters, but for tabs."""
+    if text.isprintable():
         return text
+    # What is no UTF-8 goes first: bytes that a removed sequence kept apart may be a control character together.
+    text = _encode(text).decode(errors="replace")
+    return _CONTROLS.sub("", _TERMINAL_COMMANDS.sub("", text.rstrip("\r")).replace("\r", " "))
 
 
 class _Log:
@@ -74,10 +143,12 @@ class _Log:
     def feed(self, chunk: bytes) -> None:
         *lines, self.pending = (self.pending + chunk).split(b"\n")
         if len(self.pending) > LINE_BYTES_MAX:
-            # Cut an endless line, but not through a secret of which the rest is still to come.
-            text = self.masker.mask(self.pending.decode(errors="replace"))
-            lines.append(text[: len(text) - self.masker.longest].encode())
-            self.pending = text[len(text) - self.masker.longest :].encode()
+            # Cut an endless line, but not through a secret, nor where one may have begun of which the rest is to come.
+            text = _decode(self.pending)
+            cut = max(0, len(text) - self.masker.longest)
+            cut = next((stop for start, stop in self.masker.find(text) if start < cut < stop), cut)
+            lines.append(_encode(text[:cut]))
+            self.pending = _encode(text[cut:])
         self._write(lines)
 
     def close(self) -> None:
@@ -91,17 +162,28 @@ class _Log:
             content = content[self.stream.write(content) :]
 
     def _write(self, lines: Sequence[bytes]) -> None:
-        texts = [self.masker.mask(line.rstrip(b"\r").decode(errors="replace")) for line in lines]
-        content = "".join(f"{text}\n" for text in texts).encode()
+        texts = [self.masker.mask(_decode(line.rstrip(b"\r"))) for line in lines]
+        content = _encode("".join(f"{text}\n" for text in texts))
         if self.written <= LOG_BYTES_MAX:
             self._put(content[: LOG_BYTES_MAX - self.written])
             if self.written + len(content) > LOG_BYTES_MAX:
                 self._put(b"\n... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000))
         self.written += len(content)
-        self.last.extend(texts)
+        # Masked once more: a secret that was coloured in its midst is whole only now.
+        shown = [text if (clean := printable(text)) == text else self.masker.mask(clean) for text in texts]
+        self.last.extend(shown)
         if self.on_line:
-            for text in texts:
+            for text in shown:
                 self.on_line(text)
+
+
+def _decode(line: bytes) -> str:
+    """Read what need not be UTF-8 in a way that can be undone."""
+    return line.decode(errors="surrogateescape")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def command_line(script: str) -> list[str]:
@@ -121,7 +203,7 @@ async def run(
     on_line: Callable[[str], None] | None = None,
     grace_s: float = GRACE_S,
 ) -> Ended:
-    """Run a script to its end, or until `stop` is set and it is ended; nothing that it started outlives the call.
+    """Run a script to its end, or until `stop` is set and it is ended; no process of its session outlives the call.
 
     Raises `AdapterError` when it cannot be started or its log cannot be written (a full disk).
     """
@@ -133,8 +215,9 @@ async def run(
                 *command_line(script), cwd=folder, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
                 stdout=writing_end, stderr=writing_end, start_new_session=True,
             )  # fmt: skip
-        except OSError as error:
-            message = f"the job cannot be started: {error.strerror or error}"
+        except (OSError, ValueError) as error:
+            # A ValueError is a NUL in the script or in a variable's value: the system ends texts with it.
+            message = f"the job cannot be started: {getattr(error, 'strerror', None) or error}"
             raise AdapterError(SYSTEM, "start", message, effect="not_applied") from error
         writing_end.close()
         try:
