@@ -59,6 +59,8 @@ def test_names() -> None:
 def test_commands_are_filled_with_axes_and_values() -> None:
     node = build_graph(PROJECT, ("unit",))[1]
     assert command_of(node, {"out": "/o"}) == "test 3.13 on a"
+    bundle = build_graph(PROJECT, ("bundle",))[0]
+    assert command_of(bundle, {"artifacts": "/with space"}) == "build '/with space'"
 
 
 @pytest.mark.parametrize("name", ["unit", UNIT[0], "unit-3.12-a", "unit (3.12, a)"])

@@ -9,8 +9,8 @@ from itertools import product
 
 import msgspec
 
-from openbell.core.pattern import fill
 from openbell.core.project import COMMIT_STAGES, Job, Project, Stage
+from openbell.core.quoting import fill_script
 from openbell.core.report import Outcome, Reports
 
 
@@ -144,5 +144,8 @@ def select(graph: tuple[JobNode, ...], wanted: tuple[str, ...], *, with_needs: b
 
 
 def command_of(node: JobNode, values: Mapping[str, str]) -> str:
-    """Return the script of a job with its placeholders filled: axes of its matrix, then `values`."""
-    return fill(node.job.run, {**node.axes, **values})
+    """Return the script of a job with its placeholders filled: axes of its matrix, which are script, and `values`.
+
+    A value is a part of one word wherever it stands: a folder's name may have spaces.
+    """
+    return fill_script(node.job.run, node.axes, values)
