@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from openbell.cli.terminal import counted, harmless, paint, say
+from openbell.cli.terminal import console, counted, harmless, paint, say
 from openbell.core.narrative import duration, headline
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
@@ -102,17 +102,15 @@ class LiveProgress:
     """One line per stage, redrawn in place four times a second while jobs run."""
 
     def __init__(self, prepared: PreparedRun) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         self.prepared = prepared
         self.results: dict[str, JobResult] = {}
         self.started: dict[str, float] = {}
         self.began_s = time.monotonic()
-        console = Console(stderr=True, highlight=False)
         for line in because(prepared):
             say(line)
-        self.live = Live(get_renderable=self._draw, console=console, refresh_per_second=4)
+        self.live = Live(get_renderable=self._draw, console=console(), refresh_per_second=4)
         self.live.start()
 
     def job_started(self, node: JobNode, attempt: int) -> None:

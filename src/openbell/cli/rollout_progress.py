@@ -2,6 +2,7 @@
 
 import sys
 import time
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from openbell.cli.terminal import console, harmless, is_lively, paint, say
@@ -13,9 +14,13 @@ from openbell.core.strategy import Hold, Watch
 
 if TYPE_CHECKING:
     from rich.live import Live
+    from rich.text import Text
 
 BARS = "▁▂▃▄▅▆▇█"
 TREND_TICKS = 12
+LABEL, LIMIT = 12, 8
+"""Widths of the screen's first and last column; the two between share what is left."""
+COLUMN_MIN, COLUMN_MAX = 14, 26
 
 
 class RolloutProgress:
@@ -45,7 +50,7 @@ class RolloutProgress:
         for line in describe(before, event, after):
             self._say(f"{clock(event.at_s)}  {line}")
         if self._live:
-            self._live.update(self._screen(after))
+            self._live.update(self._screen(after, self._live))
 
     def _say(self, line: str) -> None:
         if self._live:
@@ -53,10 +58,11 @@ class RolloutProgress:
         else:
             say(line)
 
-    def _screen(self, state: Rollout) -> str:
-        from rich.markup import escape
+    def _screen(self, state: Rollout, live: "Live") -> "Text":
+        from rich.text import Text
 
-        return escape(harmless("\n".join(screen_lines(state, self._ticks)), colours=False))
+        lines = screen_lines(state, self._ticks, width=live.console.width)
+        return Text(harmless("\n".join(lines), colours=False))
 
 
 def clock(at_s: float) -> str:
@@ -64,35 +70,56 @@ def clock(at_s: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
-def screen_lines(state: Rollout, ticks: list[Tick]) -> list[str]:
-    """Write the live screen: where the rollout stands, and both sides beside each other."""
-    plan, stable = state.plan, state.plan.stable
-    step = state.step
+def screen_lines(state: Rollout, ticks: list[Tick], *, width: int = 100) -> list[str]:
+    """Write the live screen: where the rollout stands, and both sides beside each other, in lines of `width`."""
+    plan = state.plan
+    lines = _fit(*_head(state), width=width)
+    if not ticks:
+        return lines
+    lines += _table(state, ticks, max(COLUMN_MIN, min(COLUMN_MAX, (width - LABEL - LIMIT) // 2)))
+    if state.waiting_for:
+        lines += _fit(
+            f"  waits for {headline(state.waiting_for)}", f"openbell approve {plan.id} --by NAME", width=width
+        )
+    return lines + _fit(f"  abort: openbell abort {plan.id}", f"why: openbell why {plan.id}", width=width)
+
+
+def _head(state: Rollout) -> tuple[str, str]:
+    plan, step = state.plan, state.step
     where = "ended" if step is None else f"step {state.position + 1} of {len(state.steps)}: {step_text(state, step)}"
     if isinstance(step, (Hold, Watch)):
         where += f", {duration(max(0.0, step.duration_s - state.held_s))} left"
-    old = stable.version if stable else "nothing"
-    lines = [f"{plan.environment}  {old} -> {plan.candidate.version}  {plan.strategy}  {where}"]
-    if not ticks:
-        return lines
-    now = ticks[-1]
-    triggers = plan.triggers
-    left = f"{stable.slot} {stable.version} {100 - state.weight_pct} %" if stable else "-"
-    lines.append(
-        f"  {'':<10}{left:<26}{f'{plan.candidate.slot} {plan.candidate.version} {state.weight_pct} %':<26}limit"
-    )
+    old = plan.stable.version if plan.stable else "nothing"
+    return f"{plan.environment}  {old} -> {plan.candidate.version}  {plan.strategy}", where
+
+
+def _table(state: Rollout, ticks: list[Tick], column: int) -> list[str]:
+    plan, now = state.plan, ticks[-1]
+    stable = f"{plan.stable.slot} {plan.stable.version} {100 - state.weight_pct} %" if plan.stable else "-"
     both = [[tick.stable for tick in ticks], [tick.candidate for tick in ticks]]
-    lines.append(f"  {'requests':<10}" + "".join(f"{_rate(side, ticks):<26}" for side in both))
-    lines.append(
-        f"  {'errors':<10}" + "".join(f"{_errors(side):<26}" for side in both) + f"{triggers.error_rate_pct_max:g} %"
-    )
-    lines.append(f"  {'p95':<10}" + "".join(f"{_p95(side):<26}" for side in both) + f"{triggers.p95_ms_max:g} ms")
-    restarts = (now.stable_health.restarts, now.candidate_health.restarts)
-    lines.append(f"  {'restarts':<10}" + "".join(f"{count:<26}" for count in restarts) + f"{triggers.restarts_max}")
-    if state.waiting_for:
-        lines.append(f"  waits for {headline(state.waiting_for)}   openbell approve {plan.id} --by NAME")
-    lines.append(f"  abort: openbell abort {plan.id}   why: openbell why {plan.id}")
-    return lines
+    limits = plan.triggers
+    rows = [
+        ("", stable, f"{plan.candidate.slot} {plan.candidate.version} {state.weight_pct} %", "limit"),
+        ("requests", *(_rate(side, ticks) for side in both), ""),
+        ("errors", *(_errors(side, column) for side in both), f"{limits.error_rate_pct_max:g} %"),
+        ("p95", *(_p95(side, column) for side in both), f"{limits.p95_ms_max:g} ms"),
+        ("restarts", f"{now.stable_health.restarts}", f"{now.candidate_health.restarts}", f"{limits.restarts_max}"),
+    ]
+    return [
+        f"  {name:<{LABEL - 2}}{_cut(left, column - 1):<{column}}{_cut(right, column - 1):<{column}}{limit}".rstrip()
+        for name, left, right, limit in rows
+    ]
+
+
+def _fit(text: str, more: str, *, width: int) -> list[str]:
+    """Put two texts into one line; where it is too long, into two, and those at spaces into as many as it takes."""
+    if len(text) + 3 + len(more) <= width:
+        return [f"{text}   {more}"]
+    return [part for line in (text, f"  {more}") for part in wrap(line, width, subsequent_indent="    ")]
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def ending(state: Rollout) -> list[str]:
@@ -132,18 +159,21 @@ def _rate(side: list[Sample], ticks: list[Tick]) -> str:
     return f"{requests / duration_s:,.0f}/s" if duration_s else "-"
 
 
-def _errors(side: list[Sample]) -> str:
+def _errors(side: list[Sample], column: int) -> str:
     seen = total(side)
     trend = [100 * s.errors / s.requests if s.requests else 0.0 for s in side]
-    return f"{seen.error_rate_pct:.2f} %  {_trend(trend)}" if seen.requests else "no requests"
+    return _with_trend(f"{seen.error_rate_pct:.2f} %", trend, column) if seen.requests else "no requests"
 
 
-def _p95(side: list[Sample]) -> str:
+def _p95(side: list[Sample], column: int) -> str:
     value = quantile_ms(total(side).latency_counts, 0.95)
     trend = [quantile_ms(sample.latency_counts, 0.95) or 0.0 for sample in side]
-    return "-" if value is None else f"{value:,.0f} ms  {_trend(trend)}"
+    return "-" if value is None else _with_trend(f"{value:,.0f} ms", trend, column)
 
 
-def _trend(values: list[float]) -> str:
+def _with_trend(text: str, values: list[float], column: int) -> str:
+    """Add as many of the newest values as bars as the column has room for."""
+    room = column - len(text) - 4
     top = max(values, default=0.0)
-    return "".join(BARS[round(value / top * (len(BARS) - 1))] if top else BARS[0] for value in values)
+    bars = "".join(BARS[round(value / top * (len(BARS) - 1))] if top else BARS[0] for value in values)
+    return f"{text}  {bars[-room:]}" if room > 0 else text

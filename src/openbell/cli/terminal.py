@@ -26,11 +26,11 @@ _CONTROL = re.compile(rf"(\x1b\[{_NUMBER}(?:;{_NUMBER})*m)|[\x00-\x08\x0b-\x1f\x
 
 
 def console(*, stderr: bool = True) -> "Console":
-    """Return a console that colours only on a terminal; progress belongs on standard error."""
+    """Return a console that wraps at spaces and adds nothing of its own; progress belongs on standard error."""
     # Imported when something moves on the screen, and not before: it costs more than a run in which all is known.
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, emoji=False)
 
 
 def is_lively(stream: TextIO) -> bool:
