@@ -1,5 +1,7 @@
 """The engine's own configuration: accepted with and without the demo's policy, and nothing in it points nowhere."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,14 @@ def test_the_demo_shortens_and_loosens_nothing() -> None:
         assert shown.rollback_on.error_rate_pct_max == environment.rollback_on.error_rate_pct_max
         assert shown.rollback_on.p95_ms_max == environment.rollback_on.p95_ms_max
         assert shown.approval == environment.approval
+
+
+def test_the_key_of_the_load_test_is_in_no_list_of_processes(tmp_path: Path) -> None:
+    (tmp_path / "k6").write_text('#!/bin/sh\necho "$*"\necho "key $API_KEY"\n')
+    (tmp_path / "k6").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.defpath}", "PROFILE": "demo", "TRADING_ENGINE_API_KEYS": "k3y:customer,other:smoke"}
+    script = open_project(ENGINE).project.jobs["load"].run
+    shown = subprocess.run(["bash", "-euc", script], env=env, capture_output=True, text=True, check=True).stdout
+    arguments, key = shown.splitlines()
+    assert "k3y" not in arguments
+    assert key == "key k3y"
