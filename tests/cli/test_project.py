@@ -45,6 +45,8 @@ def test_init_writes_what_check_accepts(root: Path, call: Call) -> None:
         "Wrote openbell.toml: 4 jobs in 3 stages, no environments yet.\n"
         "Next: openbell check    what would run, and why\n"
         "      openbell run      run it here\n"
+        "Note: no git repository here, and openbell runs commits. "
+        "Begin with: git init && git add . && git commit -m begin\n"
     )
     assert call("check")[0] == 0
     code, _, err = call("init")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from openbell.cli import progress, running
@@ -73,7 +74,7 @@ def test_a_plain_run_is_the_same_without_the_parser(
     captured = capsys.readouterr()
 
     def without_names(text: str) -> str:
-        return re.sub(r'run [0-9a-f]{4}|"run": "[0-9a-f]+"|[0-9.]+s\b|"duration_s": [0-9.]+', "", text)
+        return re.sub(r'run [0-9a-f]{4}|"run": "[0-9a-f]+"|[0-9.]+ s\b|"duration_s": [0-9.]+', "", text)
 
     assert without_names(captured.out) == without_names(parsed[1])
     assert without_names(captured.err) == without_names(parsed[2])
@@ -187,6 +188,26 @@ def test_what_may_fail_is_shown_and_holds_nothing_up(call: Call, tmp_path: Path)
     assert code == 0
     assert "allowed to fail: exit code 1" in err
     assert "5 jobs (1 allowed to fail)" in err
+
+
+def test_what_was_not_deployed_says_why(call: Call, tmp_path: Path) -> None:
+    project = ScratchProject(tmp_path / "p", DEPLOYED)
+    _, _, err = call(project, "run", "--trigger", "push", "--no-deploy")
+    assert "  Not deployed to one, two: --no-deploy was given.\n" in err
+    project.repository.write({"a.txt": "changed\n"})
+    _, _, err = call(project, "run", "--trigger", "push")
+    assert "  Not deployed to one, two: no release was built.\n" in err
+
+
+@pytest.mark.parametrize(
+    ("outcome", "mark"), [("success", "✓"), ("waiting", "○"), ("failure", "✗"), ("cancelled", "✗")]
+)
+def test_a_run_is_ticked_off_only_when_it_is_done(call: Call, quick: ScratchProject, outcome: Any, mark: str) -> None:
+    call(quick, "run")
+    found = pipeline.load_run(quick.open(), "last")
+    assert found is not None
+    ended = msgspec.structs.replace(found, outcome=outcome)
+    assert progress.closing(ended, "v1")[0].startswith(f"{mark} run {found.run}: {outcome}, 4 jobs")
 
 
 def test_a_changed_tree_is_said_to_be_one(call: Call, quick: ScratchProject) -> None:

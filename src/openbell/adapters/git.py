@@ -264,7 +264,8 @@ def _finish(process: subprocess.Popen[bytes], arguments: Sequence[str], *, check
 
 def _explain(text: str) -> str:
     if "not a git repository" in text:
-        return "no git repository here, and openbell runs commits. Begin with: git init && git add . && git commit"
+        begin = "git init && git add . && git commit -m begin"
+        return f"no git repository here, and openbell runs commits. Begin with: {begin}"
     if "unknown revision" in text or "Not a valid object name" in text or "does not have any commits" in text:
-        return "the repository has no such commit (is there any yet?). Begin with: git add . && git commit"
+        return "the repository has no such commit (is there any yet?). Begin with: git add . && git commit -m begin"
     return text.removeprefix("fatal: ")

@@ -22,7 +22,7 @@ from openbell.core.narrative import duration
 from openbell.ports import AdapterError
 from openbell.wiring import demo as story
 from openbell.wiring.environment import Environment
-from openbell.wiring.project import OpenProject, open_project
+from openbell.wiring.project import FILE_NAME, OpenProject, open_project
 
 APPROVER = "release.manager@trading-engine.example"
 POLICY = "policy.demo.toml"
@@ -54,6 +54,11 @@ def demo(
     json
         Print the report on standard output.
     """
+    if not (Path(project) / FILE_NAME).is_file():
+        return complain(
+            f"there is no {Path(project) / FILE_NAME} here. The demo delivers the trading engine of openbell's "
+            "repository: clone that, and type make demo in it; or name another project with --project"
+        )
     try:
         return run_interruptible(_Demo(Path(project), Path(folder).absolute(), rate=rate).tell(keep=keep, json=json))
     except ConfigurationError as error:
@@ -113,7 +118,7 @@ class _Demo:
 
     async def _clean(self) -> None:
         """Stop and forget what an earlier demo left."""
-        if (self.clone / "openbell.toml").exists():
+        if (self.clone / FILE_NAME).is_file():
             place = open_project(self.clone)
             for name in place.project.environments:
                 await Environment(place.project, name, place.state).down(purge=True)
@@ -199,6 +204,8 @@ class _Demo:
         return DONE
 
     async def _stop(self) -> None:
+        if not (self.clone / FILE_NAME).is_file():
+            return  # It went wrong before there was anything to stop.
         place: OpenProject = open_project(self.clone)
         for name in place.project.environments:
             await Environment(place.project, name, place.state).down()

@@ -284,6 +284,7 @@ def _run(work: Callable[[OpenProject, Journal], Coroutine[Any, Any, int]], polic
 
     async def opened() -> int:
         place = open_project(Path.cwd(), tuple(policy or ()))
+        place.state.make()
         async with SqliteJournal(place.state.journal) as journal:
             return await work(place, journal)
 

@@ -68,6 +68,7 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
     """
 
     async def start(place: OpenProject, environment: Environment) -> int:
+        place.state.make()
         begun = time.monotonic()
         problems = await environment.up(say, new_ports=new_ports)
         (found,), unread = await _look_at(place, name)

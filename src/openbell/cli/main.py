@@ -55,6 +55,7 @@ def overview() -> str:
         "Exit codes: 0 done; 1 work failed or was rolled back; 2 usage or configuration; 3 waits for a person;",
     ]
     lines += ["            130 interrupted. State lives in .openbell/ of the project, or where OPENBELL_STATE says."]
+    lines += ["", "Completion of commands and options in bash, zsh or fish: openbell --install-completion"]
     return "\n".join(lines)
 
 

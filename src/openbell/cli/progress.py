@@ -23,6 +23,7 @@ COLOURS = {
     "success": "green", "failure": "red", "timeout": "red", "cached": "dim", "not-checked": "yellow", "skipped": "dim",
 }  # fmt: skip
 RUNNING, WAITING = "●", "○"
+_ENDS = {"success": (GLYPHS["success"], COLOURS["success"]), "waiting": (WAITING, "yellow")}
 _COUNTED = {"failure": "failed", "timeout": "timed out", "not-checked": "not checked"}
 LINES_SHOWN = 12
 FAILURES_SHOWN = 5
@@ -219,8 +220,7 @@ def closing(found: RunDocument, version: str) -> list[str]:
         count[word] = count.get(word, 0) + 1
     parts = ", ".join(f"{number} {outcome}" for outcome, number in count.items() if outcome != "success")
     jobs = counted(len(found.jobs), "job") + (f" ({parts})" if parts else "")
-    glyph = GLYPHS["success"] if found.outcome in ("success", "waiting") else GLYPHS["failure"]
-    colour = "green" if glyph == GLYPHS["success"] else "red"
+    glyph, colour = _ENDS.get(found.outcome, (GLYPHS["failure"], COLOURS["failure"]))
     lines = [
         paint(f"{glyph} run {found.run}: {found.outcome}, {jobs} in {duration(found.duration_s)}", colour, sys.stderr)
     ]

@@ -67,6 +67,10 @@ def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
     say(f"Wrote {done.file.name}: {extent}, no environments yet.", stream=sys.stdout)
     say("Next: openbell check    what would run, and why", stream=sys.stdout)
     say("      openbell run      run it here", stream=sys.stdout)
+    try:
+        git.snapshot(Path.cwd())
+    except AdapterError as error:
+        say(f"Note: {error.message}", stream=sys.stdout)
     return DONE
 
 

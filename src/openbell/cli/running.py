@@ -100,7 +100,8 @@ def _finish(
         if built is not None and deploy is not None and prepared.plan.environments:
             deployments = _run_until_done(_deploy_all(prepared, built, deploy))
         elif prepared.plan.environments and not prepared.request.narrowed:
-            notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: no release, or --no-deploy.")
+            why = "no release was built" if built is None else "--no-deploy was given"
+            notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: {why}.")
     found = pipeline.document(
         prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes
     )

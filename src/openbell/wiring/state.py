@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from openbell.ports import AdapterError
+
 
 class StateFolder(msgspec.Struct, frozen=True):
     """The folders of one project's state. Paths only: nothing is created before something is written."""
@@ -18,6 +20,17 @@ class StateFolder(msgspec.Struct, frozen=True):
         """Find the state folder of a project; OPENBELL_STATE wins over `.openbell/`."""
         named = os.environ.get("OPENBELL_STATE")
         return cls(Path(named).absolute() if named else project_root.absolute() / ".openbell")
+
+    def make(self) -> None:
+        """Make the folder, if it is not there; raises `AdapterError` when that cannot be done, or nobody may write."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            why = "" if os.access(self.root, os.W_OK | os.X_OK) else "permission denied"
+        except OSError as error:
+            why = error.strerror or str(error)
+        if why:
+            message = f"no state can be kept in {self.root}: {why}. Name a folder that can be written: OPENBELL_STATE"
+            raise AdapterError("openbell", "state", message, effect="not_applied")
 
     @property
     def journal(self) -> Path:
