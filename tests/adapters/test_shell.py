@@ -175,6 +175,7 @@ def test_a_secret_longer_than_an_endless_line(tmp_path: Path) -> None:
         ("\x1b]0;title\x07a\x1b]52;c;eA==\x1b\\b\x1b]8;;http://x", "ab"),
         ("\x9b31mred\x1b(B\x1bc\x1b7", "red"),
         ("10 %\r20 %\r", "10 % 20 %"),
+        ("one\r\ntwo\n", "one two"),
         ("a\x00\x07\x08\x7f\x85b\u202ec\u2066d", "abcd"),
         ("\x1b", ""),
         ("\udcc2\x1b[m\udc9b", "\ufffd\ufffd"),

@@ -14,6 +14,7 @@ from openbell.core.report import (
     Suite,
     Threshold,
     judge,
+    rewrite_texts,
     words,
 )
 
@@ -68,3 +69,21 @@ def test_an_exit_without_words_is_a_reason_too() -> None:
 
 def test_words_of_one() -> None:
     assert words(Reports(tests=Suite(1, 0, 0, 0))) == "1 test"
+
+
+def test_texts_are_rewritten_and_nothing_else() -> None:
+    reports = Reports(
+        Findings({"high": 1}, (Finding("high", "high", "high", "high"),)),
+        Suite(1, 1, 0, 1.0, (FailedTest("1", "1", "1"),)),
+        Coverage(1.0),
+        Load((Threshold("False", "False", kept=False),), requests=1),
+        ("1",),
+    )
+    assert rewrite_texts(reports, lambda text: f"-{text}") == Reports(
+        Findings({"high": 1}, (Finding("-high", "high", "-high", "-high"),)),
+        Suite(1, 1, 0, 1.0, (FailedTest("-1", "-1", "-1"),)),
+        Coverage(1.0),
+        Load((Threshold("-False", "-False", kept=False),), requests=1),
+        ("-1",),
+    )
+    assert rewrite_texts(Reports(), str.upper) == Reports()

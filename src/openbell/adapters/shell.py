@@ -74,6 +74,11 @@ class Masker:
             end = stop
         return "".join([*shown, text[end:]])
 
+    def show(self, text: str) -> str:
+        """Return a masked text for a screen; it is masked once more when it changes: what was coloured is whole now."""
+        clean = printable(text)
+        return text if clean == text else self.mask(clean)
+
     def find(self, text: str) -> list[tuple[int, int]]:
         """Find where the secrets are, in order; those that overlap are one."""
         places = []
@@ -126,7 +131,7 @@ def printable(text: str) -> str:
         return text
     # What is no UTF-8 goes first: bytes that a removed sequence kept apart may be a control character together.
     text = _encode(text).decode(errors="replace")
-    return _CONTROLS.sub("", _TERMINAL_COMMANDS.sub("", text.rstrip("\r")).replace("\r", " "))
+    return _CONTROLS.sub("", re.sub("[\r\n]+", " ", _TERMINAL_COMMANDS.sub("", text.rstrip("\r\n"))))
 
 
 class _Log:
@@ -169,8 +174,7 @@ class _Log:
             if self.written + len(content) > LOG_BYTES_MAX:
                 self._put(b"\n... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000))
         self.written += len(content)
-        # Masked once more: a secret that was coloured in its midst is whole only now.
-        shown = [text if (clean := printable(text)) == text else self.masker.mask(clean) for text in texts]
+        shown = [self.masker.show(text) for text in texts]
         self.last.extend(shown)
         if self.on_line:
             for text in shown:

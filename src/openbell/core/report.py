@@ -4,8 +4,8 @@ The formats (SARIF, JUnit, Cobertura, k6) are read by adapters; this module know
 declared report that is missing or empty is a failure: no data is never a pass.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -90,6 +90,26 @@ class Reports(msgspec.Struct, frozen=True):
     coverage: Coverage | None = None
     load: Load | None = None
     unreadable: tuple[str, ...] = ()
+
+
+Part = TypeVar("Part", Finding, FailedTest, Threshold)
+
+
+def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
+    """Return reports with their free texts rewritten, as to hide secrets; numbers and verdicts stay what they are."""
+    found, tests, load = reports.findings, reports.tests, reports.load
+    replace = msgspec.structs.replace
+
+    def texts_of(parts: Sequence[Part], *fields: str) -> tuple[Part, ...]:
+        return tuple(replace(part, **{field: rewrite(getattr(part, field)) for field in fields}) for part in parts)
+
+    return replace(
+        reports,
+        findings=found and replace(found, first=texts_of(found.first, "rule", "message", "place")),
+        tests=tests and replace(tests, failures=texts_of(tests.failures, "name", "message", "place")),
+        load=load and replace(load, thresholds=texts_of(load.thresholds, "metric", "bound")),
+        unreadable=tuple(rewrite(text) for text in reports.unreadable),
+    )
 
 
 class Judgement(msgspec.Struct, frozen=True):
