@@ -62,7 +62,15 @@ class Store:
             self._write_file(latest, fingerprint.encode())
 
     def add(self, file: Path, path: str) -> Output:
-        """Keep a file's content by its hash, and say what it is; `path` is its name for those who want it back."""
+        """Keep a file's content by its hash, and say what it is; `path` is its name for those who want it back.
+
+        Raises `AdapterError` when the name is not UTF-8: it is written down in results and releases.
+        """
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            message = f"the name of the output {os.fsencode(path)!r} is not UTF-8. Rename it."
+            raise AdapterError(SYSTEM, "add", message, effect="not_applied") from None
         with self._guard("add"):
             sha256, size = hash_file(file)
             target = self._object(sha256)
