@@ -154,6 +154,19 @@ async def test_a_machine_that_cannot_run_a_job_fails_it_with_the_reason() -> Non
     assert outcomes(end)["b"][0] == "success"
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file", "x"), "[Errno 2] No such file: 'x'"),
+        (ValueError("embedded null byte"), "embedded null byte"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+async def test_what_one_job_cannot_do_is_its_failure_and_not_the_end_of_the_run(error: Exception, reason: str) -> None:
+    end = await run(node("a"), node("b"), runner=FakeRunner(a=error))
+    assert outcomes(end) == {"a": ("failure", reason), "b": ("success", "said so")}
+
+
 async def test_a_defect_ends_the_run_and_everything_that_it_started() -> None:
     runner = FakeRunner(a=ZeroDivisionError("defect"), b="wait")
     with pytest.raises(ZeroDivisionError, match="defect"):

@@ -74,6 +74,10 @@ class _Drive:
             result = await self.runner.run(node, attempt, self.stops[node.id])
         except AdapterError as error:
             result = JobResult(node.id, node.name, node.stage, "failure", str(error), attempts=attempt)
+        except (OSError, ValueError) as error:
+            # What the machine or the input of one job does not allow fails this job, and leaves the others alone.
+            reason = str(error) or type(error).__name__
+            result = JobResult(node.id, node.name, node.stage, "failure", reason, attempts=attempt)
         finally:
             limit.cancel()
         self.results[node.id] = result
@@ -122,7 +126,8 @@ async def drive(
 ) -> RunEnd:
     """Run a graph to its end; `hits` are results that are known already. When `cancel` is set, all jobs are ended.
 
-    Raises what the runner raises besides `AdapterError`, after everything that was started has ended.
+    A job whose runner raises `AdapterError`, `OSError` or `ValueError` is a failure with that message. Raises what it
+    raises besides, after everything that was started has ended.
     """
     run = _Drive(state, hits, runner, observer)
     watching = asyncio.create_task(_watch(cancel, run.events))
