@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from openbell.adapters.store import Store
@@ -105,6 +106,29 @@ echo "failed with $TOKEN"; exit 3
     assert result.reports.tests.failures[0].message == "bad ***"
 
 
+@pytest.mark.parametrize("secret", ["true", "failed", "0000", "high", "tests", "kept", "null", "false", "1234"])
+async def test_no_secret_turns_a_failure_into_a_pass(bench: Bench, secret: str) -> None:
+    failed = '<testsuite><testcase name="t"><failure message="1234"/></testcase></testsuite>'
+    finding = '{"runs": [{"results": [{"level": "error", "message": {"text": "high"}}]}]}'
+    crossed = '{"metrics": {"m": {"thresholds": {"1234": true}}}}'
+    script = f"echo '{failed}' > {{out}}/j; echo '{finding}' > {{out}}/s; echo '{crossed}' > {{out}}/k"
+    reports = {"junit": "j", "sarif": "s", "k6": "k"}
+    result = await bench.run(script, given={"TOKEN": secret}, secrets=("TOKEN",), reports=reports)
+    assert (result.outcome, result.reason.partition(",")[0]) == ("failure", "1 of 1 test")
+    assert result.reports.findings is not None
+    assert (result.reports.findings.counts["high"], result.reports.findings.first[0].severity) == (1, "high")
+    assert result.reports.load is not None
+    assert not result.reports.load.thresholds[0].kept
+    assert msgspec.json.decode(msgspec.json.encode(result), type=JobResult) == result
+
+
+async def test_reports_command_no_terminal(bench: Bench) -> None:
+    finding = '{"runs": [{"results": [{"message": {"text": "\\u001b[31mred\\u001b]0;title\\u0007"}}]}]}'
+    result = await bench.run(f"echo '{finding}' > {{out}}/s", reports={"sarif": "s"})
+    assert result.reports.findings is not None
+    assert result.reports.findings.first[0].message == "red"
+
+
 async def test_a_secret_that_is_not_set_is_named(bench: Bench) -> None:
     with pytest.raises(AdapterError, match="secret TOKEN, OTHER is not set"):
         await bench.run("true", secrets=("TOKEN", "OTHER"))
@@ -150,6 +174,82 @@ async def test_coverage_below_the_bound_fails_the_job(bench: Bench) -> None:
     script = "echo '<coverage line-rate=\"0.5\"/>' > {out}/c.xml"
     result = await bench.run(script, reports={"cobertura": "c.xml"}, coverage_min_pct=70)
     assert (result.outcome, result.reason) == ("failure", "coverage 50.0 % of lines is below 70 %")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("mkfifo {out}/j.xml", "report j.xml is no regular file"),
+        ("ln -s /dev/zero {out}/j.xml", "report j.xml is no regular file"),
+        ("truncate -s 200M {out}/j.xml", "report j.xml is larger than 50 MB"),
+        ("rm -r {out}", "report j.xml was not written"),
+    ],
+)
+async def test_what_stands_in_place_of_a_report_fails_the_job(bench: Bench, script: str, reason: str) -> None:
+    result = await bench.run(script, reports={"junit": "j.xml"})
+    assert (result.outcome, result.reason) == ("failure", reason)
+
+
+@pytest.mark.parametrize("replaced", ["ln -s {target} {out}", "echo > {out}", "mkfifo {out}"])
+async def test_what_stands_in_place_of_the_output_folder_is_neither_kept_nor_followed(
+    bench: Bench, tmp_path: Path, replaced: str
+) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/file").touch()
+    script = f"rm -r {{out}}; {replaced.replace('{target}', str(tmp_path / 'target'))}"
+    with pytest.raises(AdapterError, match=r"something else in the place of its folder \{out\}"):
+        await bench.run(script, stage="build")
+    result = await bench.run("touch {out}/made", stage="build", attempt=2)
+    assert [output.path for output in result.outputs] == ["made"]
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["file"]
+
+
+async def test_a_link_in_place_of_the_tree_is_removed_and_not_what_it_leads_to(bench: Bench, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    await bench.run(f"rm -r {{root}}; ln -s {target} {{root}}; exit 1")
+    assert (await bench.run("ls", files=("a.txt",), attempt=2)).outcome == "success"
+    assert (list(target.iterdir()), target.stat().st_mode & 0o777) == ([], 0o755)
+
+
+async def test_an_output_whose_name_is_no_text_fails_the_job(bench: Bench) -> None:
+    with pytest.raises(AdapterError, match=r"the name of the output b'\\xff' is not UTF-8. Rename it"):
+        await bench.run("touch {out}/$'\\xff'", stage="build")
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", [{}, {"TMPDIR": "/tmp"}])
+async def test_a_daemon_ends_with_its_job(bench: Bench, tmp_path: Path, env: dict[str, str]) -> None:
+    script = f"""
+(setsid sh -c 'echo $$ > {tmp_path}/unfinished; mv {tmp_path}/unfinished {tmp_path}/pid; exec sleep 300' &)
+while ! test -e {tmp_path}/pid; do sleep 0.01; done
+"""
+    result = await bench.run(script, env=env)
+    assert result.outcome == "success"
+    assert not runs(int((tmp_path / "pid").read_text()))
+
+
+async def test_folders_with_spaces_and_quotes(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "it's a folder")
+    first = msgspec.structs.replace(await bench.run("echo made > {out}/made", outputs=["made"]), id="first")
+    script = """
+cp {artifacts}/made "{out}/one"; cp "{artifacts}"/made '{out}/two'; echo "$(cat "{artifacts}/made")" > {cache}/kept
+test "$PLACE" = {root}/x; ls {out}; cat {cache}/kept
+"""
+    await bench.run(script, needs=(first,), env={"PLACE": "{root}/x"})
+    assert bench.log == "one\ntwo\nmade\n"
+
+
+async def test_logs_are_for_their_owner_only(bench: Bench) -> None:
+    await bench.run("true")
+    assert (bench.workplace.folder / "logs").stat().st_mode & 0o777 == 0o700
 
 
 async def test_the_last_lines_of_a_failure_are_known(bench: Bench) -> None:

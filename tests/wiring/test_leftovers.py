@@ -111,3 +111,29 @@ def test_the_jobs_of_a_killed_run_are_ended_by_the_next(tmp_path: Path, temporar
     subprocess.run(command, cwd=project.root, check=True, capture_output=True)
     wait_until(lambda: not runs(pid))
     assert list(temporary.glob(f"{leftovers.SCRATCH_PREFIX}*")) == []
+
+
+def test_what_a_job_started_is_ended_and_its_services_are_not(
+    temporary: Path, sleeper: Callable[..., psutil.Process]
+) -> None:
+    folder = scratch(temporary, None)
+    daemon, elsewhere = sleeper(TMPDIR=f"{folder}/tmp"), sleeper(TMPDIR="/tmp", **{leftovers.JOB_VARIABLE: str(folder)})
+    service = subprocess.Popen(["sh", "-c", "sleep 300", f"{folder}/postgres"], start_new_session=True)
+    try:
+        assert leftovers.end_processes(folder) == 2
+        assert [runs(process.pid) for process in (daemon, elsewhere, service)] == [False, False, True]
+        assert folder.exists()
+    finally:
+        os.killpg(service.pid, signal.SIGKILL)
+        service.wait()
+
+
+def test_who_does_not_listen_is_killed(
+    temporary: Path, sleeper: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "GRACE_S", 0.1)
+    folder = scratch(temporary, None)
+    stopped = sleeper(TMPDIR=f"{folder}/tmp")
+    stopped.suspend()
+    assert leftovers.end_processes(folder) == 1
+    assert not runs(stopped.pid)

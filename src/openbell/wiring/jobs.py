@@ -22,9 +22,9 @@ from openbell.adapters.store import Store
 from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult, Output, command_of
 from openbell.core.project import Job
-from openbell.core.report import Reports, judge
+from openbell.core.report import Reports, judge, rewrite_texts
 from openbell.ports import AdapterError
-from openbell.wiring.leftovers import SCRATCH_PREFIX, mark_owner
+from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
 from openbell.wiring.surroundings import Inputs, Workplace, base_environment, select_files
 
 TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
@@ -77,8 +77,8 @@ def read_reports(job: Job, out: Path, masker: shell.Masker) -> Reports:
             values[field] = read(out / name)
         except AdapterError as error:
             unreadable.append(f"report {error.message}")
-    text = msgspec.json.encode(Reports(**values, unreadable=tuple(unreadable)))  # type: ignore[arg-type]
-    return msgspec.json.decode(masker.mask(text.decode()), type=Reports)
+    reports = Reports(**values, unreadable=tuple(unreadable))  # type: ignore[arg-type]
+    return rewrite_texts(reports, lambda text: masker.show(masker.mask(text)))
 
 
 def collect_outputs(job: Job, out: Path, store: Store) -> tuple[Output, ...]:
@@ -125,7 +125,7 @@ class LocalJobRunner:
         began_s = time.monotonic()
         secrets = secret_values(node.job, self.secret)
         log, out = self.workplace.log(node), self.workplace.out(node)
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if attempt == 1:
             log.unlink(missing_ok=True)
         async with self._scratch(node, out) as (tree, scratch), self._services(node, scratch) as addresses:
@@ -133,12 +133,17 @@ class LocalJobRunner:
             env = {
                 **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env, **addresses,
                 **{name: fill(value, {**node.axes, **values}) for name, value in node.job.env.items()}, **secrets,
+                JOB_VARIABLE: str(scratch),
             }  # fmt: skip
             on_line = partial(self.on_line, node) if self.on_line else None
-            ended = await shell.run(
-                command_of(node, values), folder=tree, env=env, log=log, stop=stop, secrets=secrets.values(),
-                on_line=on_line,
-            )  # fmt: skip
+            try:
+                ended = await shell.run(
+                    command_of(node, values), folder=tree, env=env, log=log, stop=stop, secrets=secrets.values(),
+                    on_line=on_line,
+                )  # fmt: skip
+            finally:
+                # Before the reports are read: nobody may write to them any more.
+                await asyncio.to_thread(end_processes, scratch)
             result = await asyncio.to_thread(self._finish, node, ended, out, tuple(secrets.values()))
         result = msgspec.structs.replace(result, attempts=attempt, duration_s=round(time.monotonic() - began_s, 3))
         self.known[node.id] = result
@@ -147,6 +152,9 @@ class LocalJobRunner:
         return result
 
     def _finish(self, node: JobNode, ended: shell.Ended, out: Path, secrets: tuple[str, ...]) -> JobResult:
+        if out.is_symlink() or (out.exists() and not out.is_dir()):
+            message = "the job put something else in the place of its folder {out}."
+            raise AdapterError("openbell", "outputs", message)
         reports = read_reports(node.job, out, shell.Masker(secrets))
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
@@ -187,7 +195,7 @@ class LocalJobRunner:
             await asyncio.to_thread(_remove, scratch)
 
     def _copy_inputs(self, node: JobNode, tree: Path, out: Path) -> None:
-        shutil.rmtree(out, ignore_errors=True)
+        _remove(out)
         out.mkdir(parents=True)
         tree.mkdir(parents=True, exist_ok=True)
         made: set[Path] = set()
@@ -214,6 +222,11 @@ class LocalJobRunner:
 
 def _remove(folder: Path) -> None:
     """Remove a job's folder, also where the job took its own write permission away (Go's module cache does)."""
+    if folder.is_symlink() or not folder.is_dir():
+        # A job can put a link in a folder's place; where that leads is nothing of ours.
+        with contextlib.suppress(OSError):
+            folder.unlink()
+        return
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         for directory, _, _ in os.walk(folder):
