@@ -1,5 +1,6 @@
 """Configuration files: layers, lines, and every mistake with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,73 @@ def test_rules_between_fields_have_lines_too(tmp_path: Path) -> None:
 def test_a_missing_file_a_folder_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"^gone\.toml: no such file\."):
         load([tmp_path / "gone.toml"], relative_to=tmp_path)
-    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigurationError, match="is a folder; a configuration is a file of text"):
         load([tmp_path], relative_to=tmp_path.parent)
     (tmp_path / "openbell.toml").write_bytes(b'[project]\nname = "\xff"\n')
-    with pytest.raises(ConfigurationError, match=r"openbell\.toml: not UTF-8 at byte 18\."):
+    with pytest.raises(ConfigurationError, match=r"openbell\.toml: not UTF-8 at byte 18\. Save it as UTF-8"):
         load([tmp_path / "openbell.toml"], relative_to=tmp_path)
     (tmp_path / "openbell.toml").write_bytes(b"#" * 1_000_001)
     with pytest.raises(ConfigurationError, match="larger than 1000 kB"):
+        load([tmp_path / "openbell.toml"], relative_to=tmp_path)
+
+
+def test_a_pipe_and_a_device_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "openbell.toml")
+    for file in (tmp_path / "openbell.toml", Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match=r"is no regular file; a configuration is a file of text\."):
+            load([file], relative_to=tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    assert problems(tmp_path, "\ufeff" + MINIMAL) == []
+    assert problems(tmp_path, "\ufeff" + MINIMAL + "x = 1\n") == [
+        'openbell.toml:3: unknown key "x" in [project]. Known: name, description.'
+    ]
+
+
+JOB = '[jobs.a]\nstage = "test"\nrun = "x"\n'
+DEEP = "nested too deeply; at most 16 levels are allowed."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"x = {'[' * 100_000}{']' * 100_000}\n", f"openbell.toml: {DEEP}"),
+        (f"x = {'{a=' * 900}1{'}' * 900}\n", f"openbell.toml: {DEEP}"),
+        (f"{JOB}env = {'{a=' * 300}1{'}' * 300}\n", f"openbell.toml:6: [jobs.a] env.a: {DEEP}"),
+        (f"[jobs.a.env.{'.'.join(['a'] * 2000)}]\n", f"openbell.toml:3: [jobs.a] env.a: {DEEP}"),
+        (f"{JOB}retries = {'9' * 5000}\n", "openbell.toml:6: a number of more than 4300 digits; whole numbers have at"),
+        (f"{JOB}retries = {'9' * 400}\n", "openbell.toml:6: [jobs.a] retries: a whole number of 1329 bits; it has at"),
+        (f"{JOB}timeout_s = {2**63}\n", "openbell.toml:6: [jobs.a] timeout_s: a whole number of 64 bits; it has at"),
+        (f"{JOB}foo = 0x{'f' * 44_000}\n", "openbell.toml:6: [jobs.a] foo: a whole number of 176000 bits; it has at"),
+    ],
+    ids=["lists", "tables", "env", "header", "digits", "integer", "64 bits", "hexadecimal"],
+)
+def test_what_python_would_choke_on_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    (found,) = problems(tmp_path, MINIMAL + text)
+    assert found.startswith(expected), found
+
+
+@pytest.mark.parametrize("pattern", ["\\", "src/\\", "!", "/", "[", "[z-a]", "# a comment"])
+def test_patterns_that_git_could_not_read_are_refused(tmp_path: Path, pattern: str) -> None:
+    for key in ("inputs", "outputs"):
+        (found,) = problems(tmp_path, f"{MINIMAL}{JOB}{key} = ['*.py', '{pattern}']\n")
+        assert found.startswith(f'openbell.toml:6: [jobs.a] {key}: "{pattern}" is no pattern of files')
+    (found,) = problems(tmp_path, f"{MINIMAL}[release]\nconfig = ['{pattern}']\n")
+    assert found.startswith("openbell.toml:4: [release.config] config: ")
+
+
+def test_patterns_that_git_reads_are_accepted(tmp_path: Path) -> None:
+    patterns = ["**", "src/**", "!tests/", "/a", "[a-z]*.py", "\\!x", "a\\ ", "*.{x}"]
+    listed = ", ".join(f"'{pattern}'" for pattern in patterns)
+    assert problems(tmp_path, f"{MINIMAL}{JOB}inputs = [{listed}]\n") == []
+
+
+def test_a_flood_of_mistakes_is_cut_and_counted(tmp_path: Path) -> None:
+    found = problems(tmp_path, MINIMAL + "".join(f"k{number} = 1\n" for number in range(3000)))
+    assert len(found) == 51
+    assert found[-1] == "... and 2950 more."
+    with pytest.raises(ConfigurationError, match=r"3000 errors\. Nothing was run\."):
         load([tmp_path / "openbell.toml"], relative_to=tmp_path)
 
 

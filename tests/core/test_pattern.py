@@ -37,8 +37,8 @@ def test_branches_are_shell_style() -> None:
 
 
 def test_placeholders_are_lone_words_in_braces() -> None:
-    text = "echo ${HOME} {out} {fix-gateway_address} {a,b} {} {{literal}} { x } $1 ${X%%:*} awk '{print $1}'"
-    assert placeholders(text) == ["out", "fix-gateway_address"]
+    text = "echo ${HOME} {out} {fix-gateway_address} {Api_url} {a,b} {} {{literal}} {1} { x } ${X%%:*} awk '{print $1}'"
+    assert placeholders(text) == ["out", "fix-gateway_address", "Api_url"]
 
 
 def test_fill_replaces_what_it_knows_and_nothing_else() -> None:

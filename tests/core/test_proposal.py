@@ -98,6 +98,11 @@ def test_a_version_from_version_control_is_given_to_the_jobs_that_build() -> Non
     assert jobs["unit"].env == jobs["wheel"].env == {"SETUPTOOLS_SCM_PRETEND_VERSION": "4.5.6"}
 
 
+def test_a_name_is_what_can_be_shown() -> None:
+    assert python(name="a\x1b[31m b\0").project.name == "a[31m b"
+    assert python(name="\x00").project.name == "project"
+
+
 def test_nothing_found_is_nothing_proposed() -> None:
     assert propose(Facts(dockerfile="Dockerfile")) is None
 

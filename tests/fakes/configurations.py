@@ -27,7 +27,7 @@ run = "build {artifacts}"
 
 [jobs.smoke]
 stage = "smoke"
-run = "smoke {api_url} {fix-gateway_address} {slot}"
+run = "smoke {api_url} {fix-gateway_address} {release}"
 
 [jobs.load]
 stage = "load"

@@ -37,6 +37,16 @@ def test_no_project_says_how_to_begin(tmp_path: Path) -> None:
         open_project(tmp_path)
 
 
+def test_a_folder_or_a_pipe_of_that_name_is_told(root: Path) -> None:
+    (root / "sub/openbell.toml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"^openbell\.toml: is a folder; a configuration is a file of text\."):
+        open_project(root / "sub")
+    (root / "sub/openbell.toml").rmdir()
+    os.mkfifo(root / "sub/openbell.toml")
+    with pytest.raises(ConfigurationError, match=r"^openbell\.toml: is no regular file"):
+        open_project(root / "sub")
+
+
 def test_policies_come_from_the_caller_and_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("a.toml", 2), ("b.toml", 3), ("c.toml", 4)):
         (root / name).write_text(POLICY.format(number))

@@ -7,6 +7,8 @@ business (`openbell.core.validation`).
 Source: https://toml.io/en/v1.0.0
 """
 
+import re
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,18 +18,24 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from openbell.core.project import Problem, Project
-from openbell.core.validation import suggest, validate
+from openbell.core.texts import suggest
+from openbell.core.validation import validate
 
 KeyPath = tuple[str, ...]
 FILE_SIZE_MAX = 1_000_000
+DEPTH_MAX = 16
+"""More than twice as deep as anything in a configuration; much deeper would exhaust the stack of who reads it."""
+PROBLEMS_SHOWN_MAX = 50
+
+_LONG_NUMBER = re.compile(r"[0-9A-Fa-f_]{1000,}")
 
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; `problems` are complete sentences, each with file and line."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        count = f"{len(problems)} error{'s' if len(problems) != 1 else ''}. Nothing was run."
-        super().__init__("\n".join([*problems, count]))
+    def __init__(self, problems: Sequence[str], *, count: int | None = None) -> None:
+        number = len(problems) if count is None else count
+        super().__init__("\n".join([*problems, f"{number} error{'s' if number != 1 else ''}. Nothing was run."]))
         self.problems = tuple(problems)
 
 
@@ -71,18 +79,48 @@ def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
         project = msgspec.convert(merged, Project)
     except msgspec.ValidationError as error:
         raise _errors(layers, [Problem((), f"{error}.")]) from None
-    problems = validate(project)
+    problems = [*validate(project), *check_patterns(project)]
     if problems:
         raise _errors(layers, problems)
     return Configuration(project, layers)
 
 
+def check_patterns(project: Project) -> list[Problem]:
+    """Return every pattern of files that git's rules cannot read; the words of the core do not know them all."""
+    written: list[tuple[KeyPath, tuple[str, ...]]] = [(("release", "config"), project.release.config)]
+    for name, job in project.jobs.items():
+        written += [(("jobs", name, "inputs"), job.inputs), (("jobs", name, "outputs"), job.outputs)]
+    return [
+        Problem((*path, str(index)), f'{path[-1]}: "{pattern}" is no pattern of files, as .gitignore has them.{hint}')
+        for path, patterns in written
+        for index, pattern in enumerate(patterns)
+        if (hint := _pattern_error(pattern)) is not None
+    ]
+
+
+def _pattern_error(pattern: str) -> str | None:
+    """Say what helps with a pattern that cannot be read; None when it can. Most need no look at all."""
+    special = frozenset(pattern) & frozenset("\\![#")
+    if not pattern.strip() or (not special and pattern.strip("/ ")):
+        return None
+    from pathspec import GitIgnoreSpec
+
+    try:
+        if [each for each in GitIgnoreSpec.from_lines([pattern]).patterns if each.include is not None]:
+            return None
+    except (ValueError, re.error):
+        pass
+    return " A literal character of \\ ! # [ has a backslash before it." if special else ""
+
+
 def _errors(layers: Sequence[Layer], problems: Sequence[Problem]) -> ConfigurationError:
     names = [layer.name for layer in layers]
-    places = [locate(layers, problem.path).rpartition(":") for problem in problems]
-    lines = [(names.index(file), int(line), f"{file}:{line}: ") for file, _, line in places]
-    ordered = sorted(zip(lines, problems, strict=True), key=lambda pair: pair[0][:2])
-    return ConfigurationError([place + _context(problem) for (_, _, place), problem in ordered])
+    indexes = _index(layers)
+    places = [_place(indexes, problem.path) for problem in problems]
+    ordered = sorted(zip(places, problems, strict=True), key=lambda pair: (names.index(pair[0][0]), pair[0][1]))
+    told = [f"{name}:{line}: {_context(problem)}" for (name, line), problem in ordered[:PROBLEMS_SHOWN_MAX]]
+    more = len(ordered) - len(told)
+    return ConfigurationError([*told, f"... and {more} more."] if more else told, count=len(ordered))
 
 
 def _context(problem: Problem) -> str:
@@ -94,18 +132,60 @@ def _context(problem: Problem) -> str:
 def _read(file: Path, relative_to: Path) -> Layer:
     name = str(file.relative_to(relative_to)) if file.is_relative_to(relative_to) else str(file)
     try:
-        if file.stat().st_size > FILE_SIZE_MAX:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            # A pipe would be waited for, a device be read for ever.
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise ConfigurationError([f"{name}: is {kind}; a configuration is a file of text."])
+        if status.st_size > FILE_SIZE_MAX:
             raise ConfigurationError([f"{name}: larger than {FILE_SIZE_MAX // 1000} kB; that is no configuration."])
-        text = file.read_text(encoding="utf-8")
-        return Layer(name, text, tomllib.loads(text))
+        # Some editors put a byte order mark first, which says nothing in UTF-8.
+        text = file.read_text(encoding="utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise ConfigurationError([f"{name}: no such file."]) from None
     except OSError as error:
         raise ConfigurationError([f"{name}: cannot be read: {error.strerror}."]) from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError([f"{name}: not UTF-8 at byte {error.start}."]) from None
+        message = f"{name}: not UTF-8 at byte {error.start}. Save it as UTF-8, the encoding of TOML."
+        raise ConfigurationError([message]) from None
+    return parse(name, text)
+
+
+def parse(name: str, text: str) -> Layer:
+    """Read the text of a file; raises `ConfigurationError` for what is no TOML, or deeper or larger than any is."""
+    try:
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError([_syntax_error(name, str(error))]) from None
+    except RecursionError:
+        raise ConfigurationError([f"{name}: nested too deeply; at most {DEPTH_MAX} levels are allowed."]) from None
+    except ValueError:
+        # The only other thing that Python refuses to read: a number of thousands of digits.
+        found = _LONG_NUMBER.search(text)
+        place = f"{name}:{text.count(chr(10), 0, found.start()) + 1}" if found else name
+        message = f"{place}: a number of more than 4300 digits; whole numbers have at most 64 bits."
+        raise ConfigurationError([message]) from None
+    layer = Layer(name, text, content)
+    found_beyond = _find_beyond(content)
+    if found_beyond is not None:
+        raise _errors([layer], [found_beyond])
+    return layer
+
+
+def _find_beyond(content: dict[str, Any]) -> Problem | None:
+    """Find a value that is nested too deeply, or a whole number beyond 64 bits, which TOML does not have."""
+    pending: list[tuple[KeyPath, Any]] = [((), content)]
+    while pending:
+        path, value = pending.pop()
+        if len(path) > DEPTH_MAX:
+            return Problem(path[:3], f"{_key_of(path[:4])}: nested too deeply; at most {DEPTH_MAX} levels are allowed.")
+        if isinstance(value, dict):
+            pending += [((*path, key), member) for key, member in value.items()]
+        elif isinstance(value, list):
+            pending += [((*path, str(index)), member) for index, member in enumerate(value)]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return Problem(path, f"{_key_of(path)}: a whole number of {value.bit_length()} bits; it has at most 64.")
+    return None
 
 
 def _syntax_error(name: str, message: str) -> str:
@@ -201,12 +281,23 @@ def _describe(value: Any) -> str:
 
 def locate(layers: Sequence[Layer], path: KeyPath) -> str:
     """Find the last file that has the value of a path (or the nearest table around it), and the line there."""
-    indexes = [(layer.name, index_lines(layer.text)) for layer in reversed(layers)]
+    name, line = _place(_index(layers), path)
+    return f"{name}:{line}"
+
+
+Indexes = list[tuple[str, dict[KeyPath, int]]]
+
+
+def _index(layers: Sequence[Layer]) -> Indexes:
+    return [(layer.name, index_lines(layer.text)) for layer in layers] or [("openbell.toml", {})]
+
+
+def _place(indexes: Indexes, path: KeyPath) -> tuple[str, int]:
     for length in range(len(path), 0, -1):
-        for name, lines in indexes:
+        for name, lines in reversed(indexes):
             if path[:length] in lines:
-                return f"{name}:{lines[path[:length]]}"
-    return f"{layers[0].name}:1" if layers else "openbell.toml:1"
+                return name, lines[path[:length]]
+    return indexes[0][0], 1
 
 
 def index_lines(text: str) -> dict[KeyPath, int]:
@@ -220,6 +311,7 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n") + "\n"
         self.at = 0
+        self.line, self.counted_to = 1, 0
         self.lines: dict[KeyPath, int] = {}
         self.counts: dict[KeyPath, int] = {}
 
@@ -253,9 +345,11 @@ class _Scanner:
         return path
 
     def _note(self, path: KeyPath) -> None:
-        line = self.text.count("\n", 0, self.at) + 1
+        # Counted on from the last key: from the beginning each time, large files would take minutes.
+        self.line += self.text.count("\n", self.counted_to, self.at)
+        self.counted_to = self.at
         for length in range(1, len(path) + 1):
-            self.lines.setdefault(path[:length], line)
+            self.lines.setdefault(path[:length], self.line)
 
     def _pair(self, table: KeyPath) -> None:
         start = self.at

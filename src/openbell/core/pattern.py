@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
-_PLACEHOLDER = re.compile(r"\{\{([a-z][A-Za-z0-9_-]*)\}\}|(?<![$\\])\{([a-z][A-Za-z0-9_-]*)\}")
+_PLACEHOLDER = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_-]*)\}\}|(?<![$\\])\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
 def match_branch(name: str, pattern: str) -> bool:

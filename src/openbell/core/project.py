@@ -48,9 +48,10 @@ class Job(Frozen, frozen=True, kw_only=True):
     """`[jobs.NAME]`: one command in one environment; `matrix` multiplies it.
 
     `run` is a shell script (`bash -eu -o pipefail`). It may use `{out}` (the job's output folder), `{root}` (its copy
-    of the tree), `{cache}` (a folder that outlives runs), `{artifacts}` (outputs of the jobs it needs), the axes of
-    its matrix, and in smoke and load the addresses of the services (`{api_url}`, `{fix-gateway_address}` ...). A
-    literal brace pair around a word is written `{{word}}`.
+    of the tree), `{cache}` (a folder that outlives runs), `{artifacts}` (outputs of the jobs it needs) and the axes of
+    its matrix; in smoke and load, instead of artifacts, `{release}` (the release made ready to run) and the addresses
+    of the services (`{api_url}`, `{fix-gateway_address}` ...). `env` may use the same, `tools` the axes. Others are
+    refused; a literal brace pair around a word is written `{{word}}`, and `${WORD}` is the shell's.
 
     Without `needs` a job waits for all jobs of earlier stages, with it for exactly these. `inputs` are gitignore-style
     patterns of the tree, `outputs` of `{out}`. `tools` are commands whose `--version` the result depends on. `on` names
@@ -82,7 +83,10 @@ class Job(Frozen, frozen=True, kw_only=True):
 
 
 class Service(Frozen, frozen=True, kw_only=True):
-    """`[services.NAME]`: a process that serves. `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}` ...
+    """`[services.NAME]`: a process that serves. It is started without a shell.
+
+    `run` may use `{port}`, `{http_port}`, `{slot}`, `{instance}`, `{version}`, `{release}` (the folder that `prepare`
+    filled) and `{artifacts}` (what the build stage made).
 
     A service of protocol `http`, `websocket` or `leader` speaks HTTP on `{port}`; a `fix` service speaks FIX there and
     HTTP (health, metrics, drain) on `{http_port}`.

@@ -192,7 +192,7 @@ def _write(name: str, jobs: tuple[ProposedJob, ...]) -> str:
         "#   openbell run       run it here",
         "",
         "[project]",
-        f"name = {quote(name)}",
+        f"name = {quote(_shown(name))}",
     ]
     for job in jobs:
         lines.append("")
@@ -210,6 +210,11 @@ def _write(name: str, jobs: tuple[ProposedJob, ...]) -> str:
         '#   branch = "develop"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _shown(name: str) -> str:
+    """Leave out what no terminal should be given, whatever a project calls itself."""
+    return "".join(character for character in name if character.isprintable()).strip() or "project"
 
 
 def _write_run(commands: tuple[str, ...]) -> list[str]:

@@ -13,14 +13,10 @@ from openbell.core.pattern import placeholders
 from openbell.core.pipeline import job_id, legs, slug
 from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project
 from openbell.core.ranges import check_numbers
+from openbell.core.texts import JOB_PLACEHOLDERS, check_texts, suggest
 
 MATRIX_LEGS_MAX = 256
 """As many legs as the hosted systems allow; more is a mistake in the configuration."""
-
-JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts")
-DEPLOYED_PLACEHOLDERS = ("environment", "slot", "release", "version")
-SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "host", "release")
-RELEASE_PLACEHOLDERS = ("release", "artifacts", "config")
 
 NAME_LENGTH_MAX = 63
 NAME_RULE = (
@@ -38,12 +34,12 @@ def validate(project: Project) -> tuple[Problem, ...]:
     """Return every broken rule of a configuration, in the order of the file's sections; empty when it is sound."""
     return (
         *check_numbers(project),
+        *check_texts(project),
         *_check_names(project),
         *_check_jobs(project),
         *_check_cycles(project.jobs),
         *_check_slugs(project.jobs),
         *_check_services(project),
-        *_check_release(project),
         *_check_environments(project),
         *_check_overlaps(project.environments),
         *_check_teams(project.teams),
@@ -56,8 +52,6 @@ def _check_names(project: Project) -> Iterator[Problem]:
         ("services", project.services),
         ("environments", project.environments),
     )
-    if not project.project.name.strip():
-        yield Problem(("project", "name"), f'project.name = "{project.project.name}": the project needs a name.')
     for section, members in sections:
         for name in members:
             if not _is_name(name):
@@ -82,9 +76,6 @@ def _check_jobs(project: Project) -> Iterator[Problem]:
         at = ("jobs", name)
         yield from _check_matrix(at, job)
         yield from _check_needs(at, job, project.jobs)
-        yield from _check_placeholders((*at, "run"), job.run, _known_placeholders(project, job))
-        if not job.run.strip():
-            yield Problem((*at, "run"), "the command is empty.")
         if job.coverage_min_pct is not None and job.reports.cobertura is None:
             yield Problem(
                 (*at, "coverage_min_pct"), "a coverage bound needs reports.cobertura, the file to read it from."
@@ -100,11 +91,13 @@ def _check_jobs(project: Project) -> Iterator[Problem]:
 def _check_matrix(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
     legs = 1
     for axis, values in job.matrix.items():
-        if axis in JOB_PLACEHOLDERS or not _NAME_CHARACTERS.issuperset(axis):
-            yield Problem(
-                (*at, "matrix", axis),
-                f'axis "{axis}": that name is taken or has other characters than letters and digits.',
+        if axis in JOB_PLACEHOLDERS:
+            yield Problem((*at, "matrix", axis), f'axis "{axis}": that name is taken ({{{axis}}}). Rename it.')
+        elif placeholders(f"{{{axis}}}") != [axis]:
+            message = (
+                f'axis "{axis}": {{{axis}}} is no placeholder. Begin with a letter; letters, digits, "-", "_" follow.'
             )
+            yield Problem((*at, "matrix", axis), message)
         if not values:
             yield Problem(
                 (*at, "matrix", axis),
@@ -178,7 +171,6 @@ def _check_slugs(jobs: Mapping[str, Job]) -> Iterator[Problem]:
 def _check_services(project: Project) -> Iterator[Problem]:
     for name, service in project.services.items():
         at = ("services", name)
-        yield from _check_placeholders((*at, "run"), service.run, SERVICE_PLACEHOLDERS)
         for key, path in (
             ("health", service.health),
             ("ready", service.ready),
@@ -186,22 +178,14 @@ def _check_services(project: Project) -> Iterator[Problem]:
             ("drain", service.drain),
         ):
             if not path.startswith("/"):
-                yield Problem((*at, key), f'"{path}": a path begins with "/".')
+                yield Problem((*at, key), f'{key} = "{path}": a path begins with "/".')
+            elif not path.isprintable() or " " in path:
+                yield Problem((*at, key), f"{key}: a path has no spaces and control characters. Write them as %20.")
     for name in project.order:
         if name not in project.services:
             yield Problem(("order",), f'"{name}" is no service.{suggest(name, project.services)}')
     if len(frozenset(project.order)) < len(project.order):
         yield Problem(("order",), f"a service is named twice: {', '.join(project.order)}.")
-
-
-def _check_release(project: Project) -> Iterator[Problem]:
-    for key, command in (
-        ("prepare", project.release.prepare),
-        ("expand", project.release.expand),
-        ("contract", project.release.contract),
-    ):
-        if command is not None:
-            yield from _check_placeholders(("release", key), command, RELEASE_PLACEHOLDERS)
 
 
 def _check_environments(project: Project) -> Iterator[Problem]:
@@ -251,7 +235,7 @@ def _check_approval(at: tuple[str, ...], environment: Environment, project: Proj
     if not approval.by:
         yield Problem(path, 'say who may approve: from = ["a person or a team of [teams]"].')
         return
-    unknown = [who for who in approval.by if who not in project.teams and "@" not in who]
+    unknown = [who for who in approval.by if who.strip() and who not in project.teams and "@" not in who]
     for who in unknown:
         # People are known by their address, as commits know them; a lone word is a team that is missing.
         remedy = suggest(who, project.teams) or " Add the team, or write the person's address."
@@ -284,9 +268,6 @@ def _check_teams(teams: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
             yield Problem(("teams", name), f'name "{name}": {NAME_RULE}.')
         if not members:
             yield Problem(("teams", name), f'team "{name}" has no members: nobody could approve. Add one or remove it.')
-        for index, member in enumerate(members):
-            if not member.strip():
-                yield Problem(("teams", name, str(index)), f'team "{name}": a member without a name. Write an address.')
 
 
 def _check_rollout(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
@@ -333,34 +314,3 @@ def _check_overlaps(environments: Mapping[str, Environment]) -> Iterator[Problem
                     f'{key} "{pattern}" already brings releases to "{taken[pattern]}"; two cannot share it.',
                 )
             taken.setdefault(pattern, name)
-
-
-def _known_placeholders(project: Project, job: Job) -> tuple[str, ...]:
-    known = (*JOB_PLACEHOLDERS, *job.matrix)
-    if job.stage in COMMIT_STAGES:
-        return known
-    return (*known, *DEPLOYED_PLACEHOLDERS, *address_placeholders(project))
-
-
-def address_placeholders(project: Project) -> tuple[str, ...]:
-    """Return the names under which smoke and load jobs find the services: `{api_url}`, `{fix-gateway_address}`."""
-    suffixes = {"http": "_url", "websocket": "_url", "fix": "_address"}
-    return tuple(name + suffixes[s.protocol] for name, s in project.services.items() if s.protocol in suffixes)
-
-
-def _check_placeholders(at: tuple[str, ...], command: str, known: tuple[str, ...]) -> Iterator[Problem]:
-    for name in dict.fromkeys(placeholders(command)):
-        if name not in known:
-            yield Problem(
-                at,
-                f"unknown placeholder {{{name}}}; known here: {', '.join(known)}. "
-                f"Write {{{{{name}}}}} for the literal text.",
-            )
-
-
-def suggest(name: str, known: Mapping[str, object]) -> str:
-    """Return ' Did you mean "x"?' for the nearest known name, or nothing."""
-    from difflib import get_close_matches
-
-    nearest = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f' Did you mean "{nearest[0]}"?' if nearest else ""

@@ -44,7 +44,7 @@ def find_root(folder: Path) -> Path:
     """Return the nearest folder at or above `folder` that has an `openbell.toml`; raises `ConfigurationError`."""
     start = folder.absolute()
     for candidate in (start, *start.parents):
-        if (candidate / FILE_NAME).is_file():
+        if (candidate / FILE_NAME).exists():
             return candidate
     raise ConfigurationError([f"no {FILE_NAME} in {start} or above. Write one with: openbell init"])
 

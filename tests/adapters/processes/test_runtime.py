@@ -89,6 +89,13 @@ def test_a_process_gets_its_environment_most_special_last(tmp_path: Path, monkey
     assert program.folder == str(release.artifacts)
 
 
+def test_placeholders_are_those_of_the_configuration(tmp_path: Path) -> None:
+    release = made(tmp_path, run="serve --port {port} '{{port}} ${port} {slot}'")
+    instance = Instance("blue-api-1", "api", 20001, 20001)
+    program = runtime.program_of(release, surroundings(), "blue", "1.0.0", instance)
+    assert program.command == ("serve", "--port", "20001", "{port} ${port} blue")
+
+
 @pytest.mark.parametrize("name", ["a b", "a;b$HOME", "it's"])
 async def test_a_folder_is_one_word_whatever_its_name_is(tmp_path: Path, name: str) -> None:
     prepare = "mkdir {release} && cp {artifacts}/*.whl {release}/copied"

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from openbell.adapters.processes.placement import SYSTEM, Instance
+from openbell.core.pattern import fill
 from openbell.core.project import Environment
 from openbell.core.release import Release
 from openbell.files import exclusive, write_whole
@@ -28,7 +29,6 @@ PREPARE_TIMEOUT_S = 600.0
 LINE_MASKED_LENGTH_MIN = 4
 INHERITED = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 _URL_PASSWORD = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")
-_PLACEHOLDER = re.compile(r"\{([a-z_-]+)\}")
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -49,12 +49,12 @@ class Runtime(msgspec.Struct, frozen=True):
 
     def script(self, text: str) -> str:
         """Replace the placeholders of a shell script; a folder's name stays one word, whatever characters it has."""
-        return _fill_in(text, {name: shlex.quote(value) for name, value in self._folders().items()})
+        return fill(text, {name: shlex.quote(value) for name, value in self._folders().items()})
 
     def words(self, command: str, values: Mapping[str, str]) -> tuple[str, ...]:
         """Split a command into its words, and replace the placeholders of each; no value becomes several words."""
         known = {**self._folders(), **values}
-        return tuple(_fill_in(word, known) for word in shlex.split(command))
+        return tuple(fill(word, known) for word in shlex.split(command))
 
     def _folders(self) -> dict[str, str]:
         return {"release": str(self.prepared), "artifacts": str(self.artifacts)}
@@ -71,11 +71,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     secret: Callable[[str], str | None]
     path: str
     base: Mapping[str, str]
-
-
-def _fill_in(text: str, values: Mapping[str, str]) -> str:
-    """Replace placeholders; braces around anything else are left alone."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def load(folder: Path, digest: str) -> Runtime:
