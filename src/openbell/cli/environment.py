@@ -68,7 +68,6 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
     """
 
     async def start(place: OpenProject, environment: Environment) -> int:
-        place.state.make()
         begun = time.monotonic()
         problems = await environment.up(say, new_ports=new_ports)
         (found,), unread = await _look_at(place, name)
@@ -270,7 +269,14 @@ def _environment(place: OpenProject, name: str) -> Environment:
 def _with_environment(
     name: str, policy: Policy, work: Callable[[OpenProject, Environment], Coroutine[None, None, int]]
 ) -> int:
-    return _with_project(policy, lambda place: work(place, _environment(place, name)))
+    """Do something to one environment, whose state must have somewhere to be."""
+
+    async def opened(place: OpenProject) -> int:
+        environment = _environment(place, name)
+        place.state.make()
+        return await work(place, environment)
+
+    return _with_project(policy, opened)
 
 
 def _with_project(policy: Policy, work: Callable[[OpenProject], Coroutine[None, None, int]]) -> int:
@@ -281,4 +287,4 @@ def _with_project(policy: Policy, work: Callable[[OpenProject], Coroutine[None, 
         return complain(str(error))
     except AdapterError as error:
         refused = error.effect == "not_applied" and error.system != "journal"
-        return complain(str(error), code=USAGE if refused else FAILED)
+        return complain(f"{error.system}: {error.message}", code=USAGE if refused else FAILED)
