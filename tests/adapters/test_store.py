@@ -51,6 +51,13 @@ def test_outputs_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
     assert store.fetch(output, tmp_path / "out").read_text() == "content"
 
 
+def test_a_name_that_cannot_be_written_down_is_refused(store: Store, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\xfe")
+    (tmp_path / name).touch()
+    with pytest.raises(AdapterError, match=r"the name of the output b'\\xff\\xfe' is not UTF-8. Rename it."):
+        store.add(tmp_path / name, name)
+
+
 def test_keeping_twice_replaces(store: Store, tmp_path: Path) -> None:
     stored = kept(store, tmp_path)
     store.keep(msgspec.structs.replace(stored, run="9999"), MANIFEST, tmp_path / "gone")

@@ -72,6 +72,15 @@ def test_only_its_owner_sees_the_state(quick: ScratchProject) -> None:
     assert prepared.place.state.root.stat().st_mode & 0o777 == 0o700
 
 
+def test_runs_are_their_owners_also_in_a_folder_that_was_there(
+    quick: ScratchProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    monkeypatch.setenv("OPENBELL_STATE", str(tmp_path / "shared"))
+    folder = prepare(quick).workplace.folder
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+
+
 async def test_a_commit_that_changes_no_input_runs_nothing(quick: ScratchProject) -> None:
     await run(quick)
     quick.repository.commit("docs: a word", {"README": "x"})

@@ -308,9 +308,10 @@ def _new_run(place: OpenProject) -> tuple[str, Path]:
         for length in (2, 2, 2, 2, 4, 8):
             run = secrets.token_hex(length)
             folder = place.state.run(run)
-            folder.parent.mkdir(exist_ok=True)
+            folder.parent.mkdir(exist_ok=True, mode=0o700)
             try:
-                folder.mkdir()
+                # What jobs print and leave is nobody else's.
+                folder.mkdir(mode=0o700)
             except FileExistsError:
                 continue
             return run, folder
