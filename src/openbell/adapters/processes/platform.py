@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -335,7 +336,7 @@ class Processes:
 
     async def _unhealthy(self, made: Runtime, instance: Instance, problem: str) -> AdapterError:
         mask = runtime.mask_of(made, self._surroundings, runtime.environment_of(made, self._surroundings))
-        lines = mask(await self._supervisor.last_lines(instance.name, lines=LAST_LINES)).strip()
+        lines = indent(mask(await self._supervisor.last_lines(instance.name, lines=LAST_LINES)).strip(), "    ")
         log = self._logs / f"{instance.name}.log"
         end = f"its log ends ({log})\n{lines}" if lines else f"its log is empty ({log})"
         return AdapterError(SYSTEM, "place", f"{instance.name} {problem}\n{end}", effect="not_applied")
