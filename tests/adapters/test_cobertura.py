@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters import cobertura, report_file
+from openbell import report_file
+from openbell.adapters import cobertura
 from openbell.ports import AdapterError
 
 DOCTYPE = '<?xml version="1.0"?><!DOCTYPE coverage SYSTEM "http://cobertura.sourceforge.net/xml/coverage-04.dtd">'

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters import junit, report_file
+from openbell import report_file
+from openbell.adapters import junit
 from openbell.ports import AdapterError
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from openbell.adapters import report_file, sarif
+from openbell import report_file
+from openbell.adapters import sarif
 from openbell.ports import AdapterError
 
 

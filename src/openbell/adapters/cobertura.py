@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from openbell.adapters import report_file
+from openbell import report_file
 from openbell.core.report import Coverage
 from openbell.ports import AdapterError
 

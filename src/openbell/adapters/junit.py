@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from openbell.adapters import report_file
+from openbell import report_file
 from openbell.core.report import SHOWN_MAX, FailedTest, Suite
 from openbell.ports import AdapterError
 

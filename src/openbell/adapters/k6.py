@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from openbell.adapters import report_file
+from openbell import report_file
 from openbell.core.report import Load, Threshold
 
 FIGURE_MAX = 1e15

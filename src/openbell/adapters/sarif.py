@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from openbell.adapters import report_file
+from openbell import report_file
 from openbell.core.report import SHOWN_MAX, Finding, Findings, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("critical", "high", "medium", "low", "note")

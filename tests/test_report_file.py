@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters import report_file
+from openbell import report_file
 from openbell.ports import AdapterError
 
 
