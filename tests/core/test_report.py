@@ -87,3 +87,8 @@ def test_texts_are_rewritten_and_nothing_else() -> None:
         ("-1",),
     )
     assert rewrite_texts(Reports(), str.upper) == Reports()
+
+
+def test_texts_are_shortened_after_they_are_rewritten() -> None:
+    reports = Reports(unreadable=("." * 299 + "secret",))
+    assert rewrite_texts(reports, lambda text: text.replace("secret", "***")).unreadable == ("." * 299 + "*",)

@@ -122,6 +122,15 @@ async def test_no_secret_turns_a_failure_into_a_pass(bench: Bench, secret: str) 
     assert msgspec.json.decode(msgspec.json.encode(result), type=JobResult) == result
 
 
+async def test_half_a_secret_at_the_end_of_a_long_text_is_hidden_as_well(bench: Bench) -> None:
+    before = "." * 295
+    failed = f'<testsuite><testcase name="{before}tr0ub4dor"><failure/></testcase></testsuite>'
+    script = f"echo '{failed}' > {{out}}/j"
+    result = await bench.run(script, given={"TOKEN": "tr0ub4dor"}, secrets=("TOKEN",), reports={"junit": "j"})
+    assert result.reports.tests is not None
+    assert result.reports.tests.failures[0].name == f"{before}***"
+
+
 async def test_reports_command_no_terminal(bench: Bench) -> None:
     finding = '{"runs": [{"results": [{"message": {"text": "\\u001b[31mred\\u001b]0;title\\u0007"}}]}]}'
     result = await bench.run(f"echo '{finding}' > {{out}}/s", reports={"sarif": "s"})

@@ -48,7 +48,7 @@ def _failed(case: Element, broken: Element) -> FailedTest:
     place = f"{places[-1]['file']}:{places[-1]['line']}" if places else ""
     if not place and case.get("file") and case.get("line"):
         place = f"{case.get('file')}:{case.get('line')}"
-    return FailedTest(name[:300], message[:300], place)
+    return FailedTest(name, message, place)
 
 
 def _seconds(text: str | None) -> float:

@@ -125,4 +125,4 @@ def _place(result: _Result) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0][:200]
+    return text.strip().partition("\n")[0]

@@ -18,6 +18,10 @@ SHOWN_MAX = 20
 """So many findings or failed tests are kept in a summary; the report file has them all."""
 
 
+TEXT_LENGTH_MAX = 300
+"""So much of a text is kept: a report may have megabytes of it on one line."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One result of a scanner; `place` is "src/x.py:12" or empty."""
 
@@ -96,19 +100,25 @@ Part = TypeVar("Part", Finding, FailedTest, Threshold)
 
 
 def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
-    """Return reports with their free texts rewritten, as to hide secrets; numbers and verdicts stay what they are."""
+    """Return reports with their free texts rewritten, as to hide secrets; numbers and verdicts stay what they are.
+
+    Texts are shortened here and not by those who read them: half a secret at the end of a text could not be found.
+    """
     found, tests, load = reports.findings, reports.tests, reports.load
     replace = msgspec.structs.replace
 
+    def text_of(text: str) -> str:
+        return rewrite(text)[:TEXT_LENGTH_MAX]
+
     def texts_of(parts: Sequence[Part], *fields: str) -> tuple[Part, ...]:
-        return tuple(replace(part, **{field: rewrite(getattr(part, field)) for field in fields}) for part in parts)
+        return tuple(replace(part, **{field: text_of(getattr(part, field)) for field in fields}) for part in parts)
 
     return replace(
         reports,
         findings=found and replace(found, first=texts_of(found.first, "rule", "message", "place")),
         tests=tests and replace(tests, failures=texts_of(tests.failures, "name", "message", "place")),
         load=load and replace(load, thresholds=texts_of(load.thresholds, "metric", "bound")),
-        unreadable=tuple(rewrite(text) for text in reports.unreadable),
+        unreadable=tuple(text_of(text) for text in reports.unreadable),
     )
 
 
