@@ -50,3 +50,9 @@ def test_what_is_not_the_modules_own_does_not_count(tmp_path: Path) -> None:
 
 def test_no_module(tmp_path: Path) -> None:
     assert detect(tmp_path, {"sub/go.mod": "module x\n"}) is None
+
+
+def test_a_file_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
+    found = go_project.detect(tmp_path, ["go.mod", "main.go"])
+    assert found is not None
+    assert (found.name, found.has_programs) == (tmp_path.name, False)

@@ -66,6 +66,67 @@ def test_what_tests_need(tmp_path: Path, files: Mapping[str, str], expected: tup
     assert needs(tmp_path, files) == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pyproject.toml": "[dependency-groups]\ntests = []\ntyping = []\ndev = []\n"}, ("--group typing",)),
+        ({"pyproject.toml": "[dependency-groups]\nlint = []\nTypes = []\n"}, ("--group Types",)),
+        ({"pyproject.toml": "[dependency-groups]\ntype_check = []\n"}, ("--group type_check",)),
+        ({"pyproject.toml": "[dependency-groups]\ndev = []\nlint = []\n"}, ("--group lint",)),
+        ({"pyproject.toml": "[dependency-groups]\ndev = []\n"}, ("--group dev",)),
+        ({"pyproject.toml": "[project.optional-dependencies]\nmypy = []\n"}, ('-e ".[mypy]"',)),
+        ({"setup.cfg": "[options.extras_require]\ntyping =\n  x\n"}, ('-e ".[typing]"',)),
+        ({"pyproject.toml": "[dependency-groups]\ntests = []\ndocs = []\n"}, ("--group tests",)),
+        ({"pyproject.toml": ""}, ()),
+    ],
+)
+def test_what_a_check_of_types_needs(tmp_path: Path, files: Mapping[str, str], expected: tuple[str, ...]) -> None:
+    assert detect(tmp_path, {"tests/test_a.py": "", **files}).type_needs == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "source"),
+    [
+        ({"uv.lock": '[[package]]\nname = "ruff"\nversion = "0.9.1"\n'}, "0.9.1", "uv.lock"),
+        ({"pyproject.toml": '[dependency-groups]\nlint = ["ruff == 0.8.2"]\n'}, "0.8.2", "pyproject.toml"),
+        ({"pyproject.toml": '[dependency-groups]\nlint = ["ruff>=0.8.2"]\n'}, "", ""),
+        ({"pyproject.toml": "[tool.ruff]\n"}, "", ""),
+        ({"pyproject.toml": ""}, None, ""),
+    ],
+)
+def test_which_ruff(tmp_path: Path, files: Mapping[str, str], version: str | None, source: str) -> None:
+    found = detect(tmp_path, {"pyproject.toml": "", **files})
+    assert (found.ruff, found.ruff_source) == (version, source)
+
+
+def test_a_requirement_of_mypy_is_a_sign_of_it(tmp_path: Path) -> None:
+    assert detect(tmp_path, {"pyproject.toml": '[dependency-groups]\nx = ["MyPy>=1"]\n'}).checks_types
+
+
+@pytest.mark.parametrize(
+    "pyproject",
+    [
+        f"x = {'[' * 100_000}{']' * 100_000}",
+        f"x = {'9' * 5000}",
+        "[project]\nclassifiers = 3\nrequires-python = []\nname = 4\noptional-dependencies = 1",
+        "[build-system]\nrequires = 3",
+        "[dependency-groups]\ntest = 3\nlint = [1, {}]",
+        "[tool.poetry.group.dev.dependencies]\na = 3\nb = []",
+        "[tool]\nruff = 3\nuv = 1\ntox = 1",
+        "tool = 3\nproject = 4",
+    ],
+)
+def test_files_that_nobody_has_checked_are_no_traceback(tmp_path: Path, pyproject: str) -> None:
+    detect(tmp_path, {"pyproject.toml": pyproject, "tests/test_a.py": "", "uv.lock": "", "tox.ini": "["})
+
+
+def test_a_file_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    found = python_project.detect(tmp_path, ["pyproject.toml", "setup.cfg", "tox.ini", "tests/test_a.py"], AVAILABLE)
+    assert found is not None
+    assert found.test_needs == ()
+
+
 def test_imports_of_tests_are_a_last_resort_and_only_well_known_names(tmp_path: Path) -> None:
     assert detect(tmp_path, FLAT).test_needs == ("freezegun", "hypothesis")
     assert detect(tmp_path, {**FLAT, "tests/test_a.py": "import rquests\nif:\n"}).test_needs == ()

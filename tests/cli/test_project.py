@@ -43,6 +43,8 @@ def test_init_writes_what_check_accepts(root: Path, call: Call) -> None:
     assert out == (
         "Found a Python project (pyproject.toml, uv, pytest, ruff) and a Dockerfile.\n"
         "Wrote openbell.toml: 4 jobs in 3 stages, no environments yet.\n"
+        "  ruff is the newest: the project names no version of it.\n"
+        "  pytest is the newest: the project does not say what it needs.\n"
         "Next: openbell check    what would run, and why\n"
         "      openbell run      run it here\n"
         "Note: no git repository here, and openbell runs commits. "

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell.core.pattern import fill, match_branch, match_tag, placeholders
+from openbell.core.pattern import escape, fill, match_branch, match_tag, placeholders
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_fill_without_values_only_takes_escapes_away(text: str) -> None:
     assert fill(fill(text, {}), {}).count("{{") <= text.count("{{")
     if "{{" not in text:
         assert fill(text, {}) == text
+
+
+@given(st.text("a{}$\\1", max_size=8).filter(lambda text: "{{" not in text))
+def test_what_is_escaped_is_left_as_it_is(text: str) -> None:
+    assert fill(escape(text), {"a": "x", "aa": "y"}) == text

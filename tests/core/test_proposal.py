@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openbell.core.pipeline import build_graph, command_of
 from openbell.core.project import Project
 from openbell.core.proposal import Facts, GoFacts, PythonFacts, propose
 from openbell.core.validation import validate
@@ -24,16 +25,17 @@ pythons = st.builds(
     name=names,
     found=st.just(("pyproject.toml",)),
     versions=st.sampled_from([("3.11",), ("3.12", "3.13")]),
-    packages=st.sampled_from([(), ("src",), ("a", "b")]),
+    packages=st.sampled_from([(), ("src",), ("a", "b"), ("a b", "$(x)", "{c}", "''''")]),
     is_installable=st.booleans(),
-    tests=st.sampled_from([None, "tests", "."]),
+    tests=st.sampled_from([None, "tests", ".", "{x} y/test", "it's"]),
     test_needs=st.sampled_from(
         [(), ("--group test",), ('-e ".[test]"',), ("-r requirements-dev.txt",), ('"a>=1"', "b")]
     ),
+    type_needs=st.sampled_from([(), ("--group typing",), ('"{x}"',)]),
     ruff=st.sampled_from([None, "", "0.5.0"]),
     formats_with_ruff=st.booleans(),
     checks_types=st.booleans(),
-    scm_version=st.sampled_from([None, "1.2.3"]),
+    scm_version=st.sampled_from([None, "1.2.3", '1"2\\{x}']),
 )
 modules = st.builds(
     GoFacts, name=names, found=st.just(("go.mod",)), has_tests=st.booleans(), has_programs=st.booleans(),
@@ -89,8 +91,40 @@ def test_ruff_is_the_projects_version_or_only_finds_what_is_certain() -> None:
     assert "format --check" in python(ruff="0.5.0", formats_with_ruff=True).jobs["format"].run
 
 
-def test_types_may_fail_at_first() -> None:
-    assert python(checks_types=True).jobs["types"].allow_failure
+def test_types_may_fail_at_first_and_have_needs_of_their_own() -> None:
+    types = python(checks_types=True, type_needs=("--group typing",), test_needs=("--group tests",)).jobs["types"]
+    assert types.allow_failure
+    assert "uv pip install --quiet -e . --group typing mypy\n" in types.run
+
+
+def notes(**known: object) -> tuple[str, ...]:
+    facts = msgspec.convert({"name": "x", "found": (), "versions": ("3.12",), **known}, PythonFacts)
+    proposal = propose(Facts(python=facts))
+    assert proposal is not None
+    assert all(f"# {note}\n" in proposal.text for note in proposal.notes)
+    return proposal.notes
+
+
+def test_versions_of_tools_and_what_is_missing_are_told() -> None:
+    assert notes(ruff="0.5.0", ruff_source="uv.lock", tests="tests", test_needs=("--group test",)) == (
+        "ruff is 0.5.0, as uv.lock says.",
+        "pytest is the newest that goes with --group test.",
+    )
+    assert notes(checks_types=True) == (
+        "ruff is the newest: the project names no version of it.",
+        "mypy is the newest: the project does not say what it needs.",
+        "No test job: there is no folder tests or test, and no test_*.py. Add one: [jobs.unit].",
+    )
+    go = propose(Facts(go=GoFacts(name="x", found=("go.mod",), has_tests=False, has_golangci=True)))
+    assert go is not None
+    assert go.notes[-1] == "No test job: there is no *_test.go. Add one: [jobs.unit]."
+
+
+def test_names_of_folders_stay_words_whatever_they_are() -> None:
+    project = python(tests="my tests/{x}", packages=("a b", "$(c)"), checks_types=True)
+    node = build_graph(project, ("unit",))[0]
+    assert command_of(node, {"out": "/o", "x": "no"}).endswith("--junitxml /o/junit.xml 'my tests/{x}'\n")
+    assert project.jobs["types"].run.endswith("'a b' '$(c)'\n")
 
 
 def test_a_version_from_version_control_is_given_to_the_jobs_that_build() -> None:

@@ -1,9 +1,11 @@
 """`init`: what is found in a folder becomes a configuration that is accepted, and nothing is overwritten."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from openbell.core.proposal import Proposal
 from openbell.wiring.initialise import InitError, available_pythons, initialise, list_files
 from openbell.wiring.project import open_project
 from tests.fakes.projects import isolate
@@ -26,6 +28,31 @@ def test_a_python_project(folder: Path) -> None:
     assert done.words == "a Python project (pyproject.toml, ruff) and a Dockerfile"
     assert done.proposal.stages == ("quality", "test", "build")
     assert set(open_project(folder).project.jobs) == {"lint", "unit", "wheel", "image"}
+
+
+def test_what_is_missing_is_told_and_written_down(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
+    notes = initialise(folder, force=False).proposal.notes
+    assert "No test job: there is no folder tests or test, and no test_*.py. Add one: [jobs.unit]." in notes
+    assert all(f"# {note}\n" in (folder / "openbell.toml").read_text() for note in notes)
+
+
+def test_nothing_is_written_that_would_be_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "go.mod").write_text("module x\n")
+    unsound = Proposal('[project]\nname = "x"\n[jobs.a]\nstage = "test"\nrun = "{x}"\n', ())
+    monkeypatch.setattr("openbell.wiring.initialise.propose", lambda _facts: unsound)
+    with pytest.raises(InitError, match=r"nothing was written: .*unknown placeholder \{x\}.*by hand"):
+        initialise(folder, force=False)
+    assert not (folder / "openbell.toml").exists()
+
+
+def test_names_of_folders_that_no_configuration_could_have_are_passed_over(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.mypy]\n")
+    for name in ("a b", "$(touch x)", "{root}", "new\nline", os.fsdecode(b"\xff")):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("")
+    initialise(folder, force=False)
+    assert open_project(folder).project.jobs["types"].run.endswith("'$(touch x)' 'a b' '{{root}}'\n")
 
 
 def test_a_go_module(folder: Path) -> None:

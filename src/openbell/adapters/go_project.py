@@ -19,7 +19,7 @@ def detect(folder: Path, files: Sequence[str]) -> GoFacts | None:
     """Look at a folder whose files are known; None when there is no `go.mod`."""
     if "go.mod" not in files:
         return None
-    match = _MODULE.search((folder / "go.mod").read_text(errors="replace"))
+    match = _MODULE.search(_read(folder / "go.mod").decode(errors="replace"))
     parts = [part for part in (match[1].split("/") if match else [folder.name]) if not _MAJOR.fullmatch(part)]
     sources = [
         name for name in files if name.endswith(".go") and "/testdata/" not in f"/{name}" and "vendor/" not in name
@@ -30,7 +30,15 @@ def detect(folder: Path, files: Sequence[str]) -> GoFacts | None:
         name=parts[-1] if parts else folder.name,
         found=("go.mod", *(("golangci-lint",) if golangci else ())),
         has_tests=any(name.endswith("_test.go") for name in sources),
-        has_programs=any(_MAIN.search((folder / name).read_bytes()) for name in programs),
+        has_programs=any(_MAIN.search(_read(folder / name)) for name in programs),
         can_detect_races=shutil.which("gcc") is not None or shutil.which("clang") is not None,
         has_golangci=golangci,
     )
+
+
+def _read(file: Path) -> bytes:
+    """Read a file; one that may not be read says nothing."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

@@ -10,6 +10,7 @@ Source: https://packaging.python.org/en/latest/specifications/
 import ast
 import configparser
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from openbell.core.proposal import PythonFacts
 
 TEST_NAMES = ("test", "tests", "testing")
 WIDER_NAMES = ("dev", "develop", "development", "all")
+TYPES_NAMES = ("typing", "types", "type-check", "type-checking", "typecheck", "mypy")
+LINT_NAMES = ("lint", "linting", "linters", "check", "checks", "qa", "quality")
 REQUIREMENTS = (
     "requirements/tests.txt", "requirements/test.txt", "requirements-test.txt", "requirements-tests.txt",
     "requirements_test.txt", "test-requirements.txt", "tests/requirements.txt", "test_requirements.txt",
@@ -37,6 +40,7 @@ IMPORTED = {
 
 Ini = Mapping[str, Mapping[str, str]]
 
+_NAME_SEPARATORS = re.compile(r"[-_.]+")
 _SPECIFIER = re.compile(r"(>=|<=|==|!=|~=|>|<)\s*(\d+)(?:\.(\d+|\*))?")
 
 _PLAIN_REQUIREMENT = re.compile(r"(?:-r\s*[\w./-]+|[A-Za-z][\w.\[\],-]*(?:\s*[<>=!~]=?[^{:]*)?)")
@@ -54,6 +58,8 @@ def detect(folder: Path, files: Sequence[str], available: Sequence[str]) -> Pyth
     legacy = _read_ini(folder / "setup.cfg") if "setup.cfg" in files else {}
     project = _table(pyproject, "project")
     tests = find_tests(files)
+    needs = _test_needs(folder, files, pyproject, legacy, tests) if tests else ()
+    ruff, ruff_source = _ruff(folder, files, pyproject)
     requires = str(project.get("requires-python") or legacy.get("options", {}).get("python_requires") or "")
     return PythonFacts(
         name=_name(folder, pyproject, legacy),
@@ -62,8 +68,10 @@ def detect(folder: Path, files: Sequence[str], available: Sequence[str]) -> Pyth
         packages=find_packages(files),
         is_installable=_is_installable(files, pyproject),
         tests=tests,
-        test_needs=_test_needs(folder, files, pyproject, legacy, tests) if tests else (),
-        ruff=_ruff(folder, files, pyproject),
+        test_needs=needs,
+        type_needs=_declared_needs(pyproject, legacy, (TYPES_NAMES, LINT_NAMES, WIDER_NAMES)) or needs,
+        ruff=ruff,
+        ruff_source=ruff_source,
         formats_with_ruff="format" in _table(pyproject, "tool", "ruff") or "ruff-format" in _pre_commit(folder, files),
         checks_types=_checks_types(files, pyproject, legacy),
         scm_version=_scm_version(folder, files, pyproject),
@@ -80,10 +88,10 @@ def choose_versions(available: Sequence[str], requires: str, stated: Sequence[st
 def _stated_versions(folder: Path, files: Sequence[str], project: Mapping[str, Any]) -> tuple[str, ...]:
     """Read the versions that a project says it is tested on: its classifiers, or the environments of tox."""
     prefix = "Programming Language :: Python :: 3."
-    classified = [str(entry) for entry in project.get("classifiers", ()) if str(entry).startswith(prefix)]
+    classified = [entry for entry in _texts(project, "classifiers") if entry.startswith(prefix)]
     if classified:
         return tuple(entry.removeprefix("Programming Language :: Python :: ") for entry in classified)
-    text = (folder / "tox.ini").read_text(errors="replace") if "tox.ini" in files else ""
+    text = _read_text(folder / "tox.ini") if "tox.ini" in files else ""
     listed = re.search(r"^env_?list\s*=((?:.*\n(?:[ \t]+.*\n)*))", text, re.MULTILINE)
     if listed is None:
         return ()
@@ -162,26 +170,50 @@ def _is_installable(files: Sequence[str], pyproject: Mapping[str, Any]) -> bool:
 
 
 def _checks_types(files: Sequence[str], pyproject: Mapping[str, Any], legacy: Mapping[str, object]) -> bool:
-    return "mypy" in _table(pyproject, "tool") or "mypy.ini" in files or ".mypy.ini" in files or "mypy" in legacy
+    configured = "mypy" in _table(pyproject, "tool") or "mypy" in legacy
+    return configured or "mypy.ini" in files or ".mypy.ini" in files or "mypy" in _required(pyproject)
 
 
-def _ruff(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any]) -> str | None:
-    """Return the version of ruff that the project names ("" when it names none), None when it does not use it."""
-    match = re.search(r"ruff-pre-commit\s*\n\s*rev:\s*[\"']?v?(\d+\.\d+\.\d+)", _pre_commit(folder, files))
-    if match:
-        return match[1]
-    used = "ruff" in _table(pyproject, "tool") or "ruff.toml" in files or ".ruff.toml" in files
-    return "" if used else None
+def _required(pyproject: Mapping[str, Any]) -> dict[str, str]:
+    """Return what dependency groups and extras require: names with what follows them."""
+    tables = (_table(pyproject, "dependency-groups"), _table(pyproject, "project", "optional-dependencies"))
+    entries = [entry for table in tables for name in table for entry in _texts(table, name)]
+    split = (re.match(r"\s*([A-Za-z0-9._-]+)\s*(.*)", entry) for entry in entries)
+    return {_normal(match[1]): match[2] for match in split if match}
+
+
+def _ruff(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the version of ruff that the project names and where: "" when none, None when it does not use ruff."""
+    required = _required(pyproject)
+    places = (
+        (
+            _pre_commit(folder, files),
+            r"ruff-pre-commit\s*\n\s*rev:\s*[\"']?v?(\d+\.\d+\.\d+)",
+            ".pre-commit-config.yaml",
+        ),
+        (_uv_lock(folder, files), r"^name = \"ruff\"\nversion = \"(\d+\.\d+\.\d+)\"", "uv.lock"),
+        (required.get("ruff", ""), r"^==\s*(\d+\.\d+\.\d+)$", "pyproject.toml"),
+    )
+    for text, expression, place in places:
+        match = re.search(expression, text, re.MULTILINE)
+        if match:
+            return match[1], place
+    used = "ruff" in _table(pyproject, "tool") or "ruff.toml" in files or ".ruff.toml" in files or "ruff" in required
+    return ("" if used else None), ""
 
 
 def _pre_commit(folder: Path, files: Sequence[str]) -> str:
     name = ".pre-commit-config.yaml"
-    return (folder / name).read_text(errors="replace") if name in files else ""
+    return _read_text(folder / name) if name in files else ""
+
+
+def _uv_lock(folder: Path, files: Sequence[str]) -> str:
+    return _read_text(folder / "uv.lock") if "uv.lock" in files else ""
 
 
 def _scm_version(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any]) -> str | None:
-    requires = " ".join(str(entry) for entry in _table(pyproject, "build-system").get("requires", ()))
-    setup = (folder / "setup.py").read_text(errors="replace") if "setup.py" in files else ""
+    requires = " ".join(_texts(_table(pyproject, "build-system"), "requires"))
+    setup = _read_text(folder / "setup.py") if "setup.py" in files else ""
     if not any(backend in requires or f"use_{backend}" in setup for backend in SCM_BACKENDS):
         return None
     return _pkg_info(folder, "Version") or "0.0.0"
@@ -190,7 +222,7 @@ def _scm_version(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any
 def _pkg_info(folder: Path, field: str) -> str:
     """Read a field of the metadata that a source distribution carries."""
     file = folder / "PKG-INFO"
-    match = re.search(rf"^{field}: (\S+)", file.read_text(errors="replace"), re.MULTILINE) if file.is_file() else None
+    match = re.search(rf"^{field}: (\S+)", _read_text(file), re.MULTILINE) if file.is_file() else None
     return match[1] if match else ""
 
 
@@ -204,14 +236,9 @@ def _test_needs(
     legacy: Ini,
     tests: str,
 ) -> tuple[str, ...]:
-    groups = list(_table(pyproject, "dependency-groups"))
-    extras = [*_table(pyproject, "project", "optional-dependencies"), *legacy.get("options.extras_require", {})]
-    for names in (TEST_NAMES, WIDER_NAMES):
-        for name in names:
-            if name in groups:
-                return (f"--group {name}",)
-            if name in extras:
-                return (f'-e ".[{name}]"',)
+    found = _declared_needs(pyproject, legacy, (TEST_NAMES, WIDER_NAMES))
+    if found:
+        return found
     file = next((name for name in REQUIREMENTS if name in files), None)
     if file:
         return (f"-r {file}",)
@@ -219,12 +246,35 @@ def _test_needs(
     return tuple(_shell(need) for need in declared or _imported_needs(folder, files, tests))
 
 
+def _declared_needs(pyproject: Mapping[str, Any], legacy: Ini, names: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Find a dependency group (PEP 735) or an extra by the names it may have, those of the first row first."""
+    groups = {_normal(name): name for name in _table(pyproject, "dependency-groups")}
+    extras = {_normal(name): name for name in legacy.get("options.extras_require", {})}
+    extras |= {_normal(name): name for name in _table(pyproject, "project", "optional-dependencies")}
+    for name in (name for row in names for name in row):
+        if name in groups:
+            return (f"--group {_shell(groups[name])}",)
+        if name in extras:
+            return (f'-e ".[{extras[name]}]"',)
+    return ()
+
+
+def _normal(name: str) -> str:
+    """Names of packages, groups and extras are the same in any spelling."""
+    return _NAME_SEPARATORS.sub("-", name).lower()
+
+
 def _poetry_needs(pyproject: Mapping[str, Any]) -> list[str]:
     """Names alone: poetry's version constraints are its own."""
     poetry = _table(pyproject, "tool", "poetry")
     tables = [_table(poetry, "group", name, "dependencies") for name in (*TEST_NAMES, *WIDER_NAMES)]
     tables.append(_table(poetry, "dev-dependencies"))
-    return [name for table in tables for name, value in table.items() if isinstance(value, str) or "version" in value]
+    return [
+        name
+        for table in tables
+        for name, value in table.items()
+        if isinstance(value, str) or (isinstance(value, dict) and "version" in value)
+    ]
 
 
 def _tox_needs(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any]) -> list[str]:
@@ -240,9 +290,7 @@ def _tox_needs(folder: Path, files: Sequence[str], pyproject: Mapping[str, Any])
         except configparser.Error:
             return []
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [
-        line for line in lines if re.fullmatch(r"(?:-r\s*[\w./-]+|[A-Za-z][\w.\[\],-]*(?:\s*[<>=!~]=?[^{:]*)?)", line)
-    ]
+    return [line for line in lines if _PLAIN_REQUIREMENT.fullmatch(line)]
 
 
 def _imported_needs(folder: Path, files: Sequence[str], tests: str) -> list[str]:
@@ -264,7 +312,10 @@ def _imports(file: Path) -> Iterable[str]:
 
 
 def _shell(need: str) -> str:
-    return need if re.fullmatch(r"[\w.\[\],=/ -]+", need) else f'"{need}"'
+    """Write a requirement as one word; in quotes that a person reads easily, unless it has what they do not keep."""
+    if re.fullmatch(r"[\w.\[\],=/ -]+", need):
+        return need
+    return shlex.quote(need) if frozenset(need) & frozenset('$`"\\') else f'"{need}"'
 
 
 def _table(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
@@ -276,17 +327,30 @@ def _table(content: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return content
 
 
+def _texts(table: Mapping[str, Any], key: str) -> list[str]:
+    """The texts of a list, which may be anything else in a file that nobody has checked."""
+    entries = table.get(key)
+    return [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8", errors="replace"))
-    except tomllib.TOMLDecodeError:
+        return tomllib.loads(_read_text(file).removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
         return {}
 
 
 def _read_ini(file: Path) -> Ini:
     parsed = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parsed.read_string(file.read_text(encoding="utf-8", errors="replace"))
+        parsed.read_string(_read_text(file))
     except configparser.Error:
         return {}
     return {section: dict(parsed.items(section)) for section in parsed.sections()}

@@ -68,7 +68,11 @@ def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
 
     Raises `ConfigurationError` with all problems at once.
     """
-    layers = tuple(_read(file, relative_to) for file in files)
+    return assemble([_read(file, relative_to) for file in files])
+
+
+def assemble(layers: Sequence[Layer]) -> Configuration:
+    """Make a project of files that were read; raises `ConfigurationError` with all problems at once."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = merge(merged, layer.content)
@@ -82,7 +86,7 @@ def load(files: Sequence[Path], *, relative_to: Path) -> Configuration:
     problems = [*validate(project), *check_patterns(project)]
     if problems:
         raise _errors(layers, problems)
-    return Configuration(project, layers)
+    return Configuration(project, tuple(layers))
 
 
 def check_patterns(project: Project) -> list[Problem]:

@@ -65,6 +65,8 @@ def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
     extent = f"{counted(jobs, 'job')} in {counted(stages, 'stage')}"
     say(f"Found {done.words}.", stream=sys.stdout)
     say(f"Wrote {done.file.name}: {extent}, no environments yet.", stream=sys.stdout)
+    for note in done.proposal.notes:
+        say(f"  {note}", stream=sys.stdout)
     say("Next: openbell check    what would run, and why", stream=sys.stdout)
     say("      openbell run      run it here", stream=sys.stdout)
     try:

@@ -41,6 +41,11 @@ def placeholders(text: str) -> list[str]:
     return [match[2] for match in _PLACEHOLDER.finditer(text) if match[2]]
 
 
+def escape(text: str) -> str:
+    """Write a text so that `fill` leaves it as it is."""
+    return _PLACEHOLDER.sub(lambda match: match[0] if match[1] else "{" + match[0] + "}", text)
+
+
 def fill(text: str, values: Mapping[str, str]) -> str:
     """Replace each `{name}` that has a value, and write `{{name}}` as `{name}`; everything else stays as it is."""
 

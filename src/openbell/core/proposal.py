@@ -5,9 +5,12 @@ machine that has the project's language and openbell, nothing else.
 """
 
 import json
+import shlex
 from typing import Literal
 
 import msgspec
+
+from openbell.core.pattern import escape
 
 TestSource = Literal["extra", "group", "file"]
 
@@ -15,8 +18,9 @@ TestSource = Literal["extra", "group", "file"]
 class PythonFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a Python project. `versions` are Pythons that it supports and this machine has, oldest first.
 
-    `test_needs` says what its tests need, as arguments of `uv pip install`; `scm_version` is set when the version comes
-    from version control, which a job's copy of the tree does not have.
+    `test_needs` says what its tests need, as arguments of `uv pip install`, `type_needs` the same of the check of
+    types. `ruff` is the version that `ruff_source` names, empty when none is named. `scm_version` is set when the
+    version comes from version control, which a job's copy of the tree does not have.
     """
 
     name: str
@@ -26,7 +30,9 @@ class PythonFacts(msgspec.Struct, frozen=True, kw_only=True):
     is_installable: bool = True
     tests: str | None = None
     test_needs: tuple[str, ...] = ()
+    type_needs: tuple[str, ...] = ()
     ruff: str | None = None
+    ruff_source: str = ""
     formats_with_ruff: bool = False
     checks_types: bool = False
     scm_version: str | None = None
@@ -62,10 +68,11 @@ class ProposedJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """The text of an `openbell.toml`, and what is in it."""
+    """The text of an `openbell.toml`, what is in it, and in sentences what a person should know of it."""
 
     text: str
     jobs: tuple[ProposedJob, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -76,14 +83,45 @@ class Proposal(msgspec.Struct, frozen=True):
 def propose(facts: Facts) -> Proposal | None:
     """Propose a configuration, or None when nothing was found that openbell knows."""
     if facts.python is not None:
-        name, jobs = facts.python.name, python_jobs(facts.python)
+        name, jobs, notes = facts.python.name, python_jobs(facts.python), _python_notes(facts.python)
     elif facts.go is not None:
-        name, jobs = facts.go.name, go_jobs(facts.go)
+        name, jobs, notes = facts.go.name, go_jobs(facts.go), _go_notes(facts.go)
     else:
         return None
     if facts.dockerfile:
         jobs = (*jobs, _image_job(name, facts.dockerfile))
-    return Proposal(_write(name, jobs), jobs)
+    return Proposal(_write(name, jobs, notes), jobs, notes)
+
+
+def _python_notes(facts: PythonFacts) -> tuple[str, ...]:
+    """Say which tools are taken in which version, and what could not be proposed."""
+    notes = []
+    if facts.ruff:
+        notes.append(f"ruff is {facts.ruff}, as {facts.ruff_source or 'the project'} says.")
+    else:
+        notes.append("ruff is the newest: the project names no version of it.")
+    if facts.checks_types:
+        notes.append(_note("mypy", facts.type_needs))
+    if facts.tests is not None:
+        notes.append(_note("pytest", facts.test_needs))
+    else:
+        notes.append("No test job: there is no folder tests or test, and no test_*.py. Add one: [jobs.unit].")
+    return tuple(notes)
+
+
+def _note(tool: str, needs: tuple[str, ...]) -> str:
+    if not needs:
+        return f"{tool} is the newest: the project does not say what it needs."
+    return f"{tool} is the newest that goes with {', '.join(needs)}."
+
+
+def _go_notes(facts: GoFacts) -> tuple[str, ...]:
+    notes = ["go is the one of this machine; go.mod may ask for a newer one."]
+    if facts.has_golangci:
+        notes.append("golangci-lint is the one of this machine; without it the job says that it could not check.")
+    if not facts.has_tests:
+        notes.append("No test job: there is no *_test.go. Add one: [jobs.unit].")
+    return tuple(notes)
 
 
 def python_jobs(facts: PythonFacts) -> tuple[ProposedJob, ...]:
@@ -112,17 +150,18 @@ def python_jobs(facts: PythonFacts) -> tuple[ProposedJob, ...]:
     return tuple(jobs)
 
 
-def _install(facts: PythonFacts, *tools: str) -> list[str]:
+def _install(facts: PythonFacts, python: str, declared: tuple[str, ...], tool: str) -> list[str]:
     """The commands that make an environment for this job alone; uv's cache makes it cheap."""
-    needs = list(facts.test_needs)
+    needs = [escape(need) for need in declared]
     if facts.is_installable and not any(need.startswith("-e ") for need in needs):
         needs.insert(0, "-e .")
-    return ["uv venv --quiet --python {python} .venv", f"uv pip install --quiet {' '.join([*needs, *tools])}"]
+    return [f"uv venv --quiet --python {python} .venv", f"uv pip install --quiet {' '.join([*needs, tool])}"]
 
 
 def _test_job(facts: PythonFacts) -> ProposedJob:
     versions = ", ".join(f'"{version}"' for version in facts.versions)
-    commands = [*_install(facts, "pytest"), f".venv/bin/python -m pytest --junitxml {{out}}/junit.xml {facts.tests}"]
+    commands = [*_install(facts, "{python}", facts.test_needs, "pytest")]
+    commands.append(f".venv/bin/python -m pytest --junitxml {{out}}/junit.xml {_word(facts.tests or '.')}")
     settings = (
         ("matrix", f"{{ python = [{versions}] }}"),
         ("reports", '{ junit = "junit.xml" }'),
@@ -133,8 +172,8 @@ def _test_job(facts: PythonFacts) -> ProposedJob:
 
 
 def _types_job(facts: PythonFacts, newest: str) -> ProposedJob:
-    commands = [command.replace("{python}", newest) for command in _install(facts, "mypy")]
-    target = " ".join(facts.packages) or "."
+    commands = _install(facts, newest, facts.type_needs, "mypy")
+    target = " ".join(map(_word, facts.packages)) or "."
     comment = "What mypy finds depends on the stubs that are installed. Remove allow_failure once it passes."
     settings = (("allow_failure", "true"), ("tools", f'["uv", "python{newest}"]'), *_environment(facts))
     check = f".venv/bin/python -m mypy --cache-dir {{cache}}/mypy {target}"
@@ -144,7 +183,7 @@ def _types_job(facts: PythonFacts, newest: str) -> ProposedJob:
 def _environment(facts: PythonFacts) -> tuple[tuple[str, str], ...]:
     if facts.scm_version is None:
         return ()
-    return (("env", f'{{ SETUPTOOLS_SCM_PRETEND_VERSION = "{facts.scm_version}" }}'),)
+    return (("env", f"{{ SETUPTOOLS_SCM_PRETEND_VERSION = {quote(escape(facts.scm_version))} }}"),)
 
 
 def go_jobs(facts: GoFacts) -> tuple[ProposedJob, ...]:
@@ -178,18 +217,25 @@ def _image_job(name: str, dockerfile: str) -> ProposedJob:
     return _job("image", "build", missing, build, push, comment=comment, settings=settings)
 
 
+def _word(path: str) -> str:
+    """Write a path as one word of a shell, whatever characters it has."""
+    return escape(shlex.quote(path))
+
+
 def _job(
     name: str, stage: str, *run: str, comment: str = "", settings: tuple[tuple[str, str], ...] = ()
 ) -> ProposedJob:
     return ProposedJob(name=name, stage=stage, run=run, comment=comment, settings=settings)
 
 
-def _write(name: str, jobs: tuple[ProposedJob, ...]) -> str:
+def _write(name: str, jobs: tuple[ProposedJob, ...], notes: tuple[str, ...]) -> str:
     """Write the configuration down, with what a person needs to go on."""
     lines = [
         "# How this project goes from a commit to its users. What is not written here has a sensible value.",
         "#   openbell check     what would run, and why",
         "#   openbell run       run it here",
+        "#",
+        *(f"# {_shown(note)}" for note in notes),
         "",
         "[project]",
         f"name = {quote(_shown(name))}",
@@ -220,6 +266,8 @@ def _shown(name: str) -> str:
 def _write_run(commands: tuple[str, ...]) -> list[str]:
     if len(commands) == 1:
         return [f"run = {quote(commands[0])}"]
+    if not all(command.isprintable() and "'''" not in command for command in commands):
+        return [f"run = {quote(chr(10).join(commands))}"]
     return ["run = '''", *commands, "'''"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from openbell.adapters import git, go_project, python_project
-from openbell.adapters.toml import load
+from openbell.adapters.toml import ConfigurationError, assemble, parse
 from openbell.core.proposal import Facts, Proposal, propose
 from openbell.files import write_whole
 from openbell.ports import AdapterError
@@ -35,7 +35,7 @@ class Initialised(msgspec.Struct, frozen=True):
 def initialise(folder: Path, *, force: bool) -> Initialised:
     """Write `openbell.toml` for the project in a folder; an existing one is replaced only with `force`.
 
-    What is written has been read back and validated. Raises `InitError`.
+    What is written is sound: it is validated first. Raises `InitError`.
     """
     target = folder / FILE_NAME
     if target.exists() and not force:
@@ -46,16 +46,21 @@ def initialise(folder: Path, *, force: bool) -> Initialised:
         message = "found neither a Python project (pyproject.toml, setup.py, setup.cfg, requirements.txt) nor a go.mod"
         raise InitError(f"{message} in {folder}. Go to the project's folder, or write {FILE_NAME} by hand.")
     try:
+        assemble([parse(FILE_NAME, proposal.text)])
+    except ConfigurationError as error:
+        message = "nothing was written: what was found here makes no sound configuration"
+        raise InitError(f"{message} ({'; '.join(error.problems)}). Write {FILE_NAME} by hand.") from None
+    try:
         write_whole(target, proposal.text.encode(), mode=0o644)
     except AdapterError as error:
         raise InitError(f"nothing was written: {error.message}") from error
-    load([target], relative_to=folder)
     return Initialised(describe(facts), proposal, target)
 
 
 def look(folder: Path) -> Facts:
     """Find out what is in a folder."""
-    files = list_files(folder)
+    # A name that is no text, or has control characters, could not be written into a configuration.
+    files = [name for name in list_files(folder) if name.isprintable()]
     dockerfile = next((name for name in ("Dockerfile", "Containerfile") if name in files), None)
     return Facts(
         python=python_project.detect(folder, files, available_pythons()),
