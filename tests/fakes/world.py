@@ -55,7 +55,7 @@ class FakeWorld:
             raise AdapterError("fake", "place", message, effect="not_applied")
         misbehaviour = content.env.get("FAIL")
         if misbehaviour in ("start", "ready"):
-            message = f"{slot}-api-1 did not get ready within {timeout_s:.0f} s: GET /readyz answered 503"
+            message = f"{slot}-api-1 did not get ready within {timeout_s:g} s; the configuration is broken"
             raise AdapterError("fake", "place", message, effect="not_applied")
         placed = placed or Placed(release, content, {name: [] for name in content.project.service_order})
         for service, instances in placed.instances.items():
