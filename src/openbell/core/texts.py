@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from openbell.core.pattern import placeholders
-from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project, ProjectInfo, Service
+from openbell.core.project import COMMIT_STAGES, Job, Problem, Project
 
 JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts")
 DEPLOYED_PLACEHOLDERS = ("out", "root", "cache", "release")
@@ -20,12 +20,8 @@ SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "rel
 RELEASE_PLACEHOLDERS = ("release", "artifacts")
 SERVICE_VARIABLES = "PORT, HTTP_PORT, OPENBELL_SLOT, OPENBELL_INSTANCE, OPENBELL_SERVICE and OPENBELL_VERSION"
 
-_MAY_BE_EMPTY: dict[type[msgspec.Struct], tuple[str, ...]] = {
-    ProjectInfo: ("description",),
-    Job: ("env", "matrix"),
-    Service: ("env",),
-    Environment: ("env",),
-}
+_MAY_BE_EMPTY = ("env", "matrix")
+"""Tables of values that belong to others, for whom an empty text may mean something."""
 
 
 def check_texts(project: Project) -> Iterator[Problem]:
@@ -66,9 +62,12 @@ def suggest(name: str, known: Mapping[str, object]) -> str:
 
 
 def _check_struct(path: tuple[str, ...], struct: msgspec.Struct) -> Iterator[Problem]:
-    optional = _MAY_BE_EMPTY.get(type(struct), ())
-    for field, key in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True):
-        yield from _check((*path, key), getattr(struct, field), may_be_empty=field in optional)
+    """Where the default is an empty text, empty is what most people mean."""
+    fields, defaults = struct.__struct_fields__, struct.__struct_defaults__
+    empty = {field for field, default in zip(reversed(fields), reversed(defaults), strict=False) if default == ""}
+    for field, key in zip(fields, struct.__struct_encode_fields__, strict=True):
+        may_be_empty = field in empty or field in _MAY_BE_EMPTY
+        yield from _check((*path, key), getattr(struct, field), may_be_empty=may_be_empty)
 
 
 def _check(path: tuple[str, ...], value: object, *, may_be_empty: bool) -> Iterator[Problem]:
