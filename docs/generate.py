@@ -139,6 +139,7 @@ def _type(kind: shapes.Type) -> str:
         shapes.IntType: "integer",
         shapes.FloatType: "number",
         shapes.BoolType: "true or false",
+        shapes.AnyType: "values",
     }
     match kind:
         case shapes.StructType():

@@ -20,7 +20,7 @@ from openbell.core.rollout import decide
 from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import load
 from openbell.ports import AdapterError, Journal
-from openbell.wiring import rollouts
+from openbell.wiring import rollout_plans, rollouts
 from openbell.wiring.pipeline import Deployment
 from openbell.wiring.project import OpenProject, open_project
 from openbell.wiring.releases import ReleaseBuilt
@@ -65,7 +65,7 @@ def deploy(
         built = await rollouts.find_release(journal, release)
         try:
             async with rollouts.alone(journal, environment):
-                plan = await rollouts.make_plan(journal, place, environment, built)
+                plan = await rollout_plans.make_plan(journal, place, environment, built)
                 return await _begin(place, journal, plan, by=by, wait=wait, json=json)
         except AlreadyThereError as error:
             say(str(error))
@@ -108,7 +108,7 @@ def rollback(
         if running:
             return await _abort(place, journal, running[0].plan.id, by=by, reason=reason, json=json)
         async with rollouts.alone(journal, environment):
-            plan = await rollouts.make_return_plan(journal, place, environment, to)
+            plan = await rollout_plans.make_return_plan(journal, place, environment, to)
             return await _begin(place, journal, plan, by=by, wait=False, json=json)
 
     return _run(work, policy)
@@ -336,7 +336,7 @@ async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBu
     async with SqliteJournal(place.state.journal) as journal:
         try:
             async with rollouts.alone(journal, environment):
-                plan = await rollouts.make_plan(journal, place, environment, built)
+                plan = await rollout_plans.make_plan(journal, place, environment, built)
                 begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
                 state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
         except AlreadyThereError as error:

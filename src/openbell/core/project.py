@@ -7,7 +7,7 @@ module knows the shape of the configuration and nothing else; `openbell.core.val
 Units are last in every name: `_s` seconds, `_ms` milliseconds, `_pct` percent (0 to 100).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -180,6 +180,25 @@ class RolloutPolicy(Frozen, frozen=True, kw_only=True):
     tick_s: float = 2.0
 
 
+class Cluster(Frozen, frozen=True, kw_only=True):
+    """`[environments.NAME.cluster]`: the environment is a namespace of a cluster, and not this machine.
+
+    `context` is one of the kubeconfig's (the current one if empty), `namespace` is PROJECT-ENVIRONMENT if empty.
+    `chart` is a folder of the tree and `values` are files of it: they belong to the release. `settings` are values laid
+    over them, for what only this environment knows. `gateway` is NAME or NAMESPACE/NAME of a Gateway with a listener
+    for each service; `address` says where it answers, if its status does not. `metrics_url` has its counters.
+    """
+
+    context: str = ""
+    namespace: str = ""
+    chart: str = "chart"
+    values: tuple[str, ...] = ()
+    settings: dict[str, Any] = {}
+    gateway: str = "openbell"
+    address: str = ""
+    metrics_url: str = "http://127.0.0.1:9090"
+
+
 class Environment(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME]`: where releases run, what brings them there and how."""
 
@@ -195,6 +214,7 @@ class Environment(Frozen, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     secrets: tuple[str, ...] = ()
     url: str | None = None
+    cluster: Cluster | None = None
     rollout: RolloutPolicy = RolloutPolicy()
     rollback_on: RollbackTriggers = RollbackTriggers()
     watch_for: WatchLimits = WatchLimits()

@@ -4,6 +4,7 @@
 its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import prod
@@ -22,6 +23,9 @@ NAME_LENGTH_MAX = 63
 NAME_RULE = (
     f'use letters, digits, "-", "_" and "." only, begin with a letter or digit, and use at most {NAME_LENGTH_MAX}'
 )
+OBJECT_NAME_MAX = 28
+"""Characters of a name in a cluster: PROJECT-green-SERVICE must fit into the 63 that a Service's name may have."""
+_OBJECT_NAME = re.compile(rf"[a-z]([-a-z0-9]{{0,{OBJECT_NAME_MAX - 2}}}[a-z0-9])?")
 RESERVED_NAMES = ("postgres", "valkey", "haproxy")
 """Programs of every environment itself: a service of that name would share their ports, folders and logs."""
 RESERVED_PREFIXES = ("blue-", "green-")
@@ -41,6 +45,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_slugs(project.jobs),
         *_check_services(project),
         *_check_environments(project),
+        *_check_clusters(project),
         *_check_overlaps(project.environments),
         *_check_teams(project.teams),
     )
@@ -199,6 +204,19 @@ def _check_environments(project: Project) -> Iterator[Problem]:
         yield from _check_approval(at, environment, project)
         yield from _check_required(at, environment, project)
         yield from _check_rollout(at, environment)
+
+
+def _check_clusters(project: Project) -> Iterator[Problem]:
+    """What becomes the name of an object in a cluster must be one, beside what is added to it."""
+    clustered = [name for name, one in project.environments.items() if one.cluster is not None]
+    if not clustered:
+        return
+    named = [("project", "name", project.project.name), *(("services", name, name) for name in project.services)]
+    for section, key, name in (*named, *(("environments", name, name) for name in clustered)):
+        if not _OBJECT_NAME.fullmatch(name):
+            rule = f"at most {OBJECT_NAME_MAX} of a-z, 0-9 and -, a letter first, no - at the end"
+            message = f'"{name}" is to be part of the names of objects in a cluster, which may have {rule}.'
+            yield Problem((section, key), message)
 
 
 def _check_environment_jobs(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:

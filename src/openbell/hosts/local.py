@@ -63,7 +63,8 @@ SmokeRunner = Callable[[str, str], Awaitable[str]]
 Observer = Callable[[Rollout | None, AnyEvent, Rollout], None]
 
 _EVENTS: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
-_REQUESTS: msgspec.json.Decoder[Approved | AbortRequested] = msgspec.json.Decoder(Approved | AbortRequested)
+REQUESTS: msgspec.json.Decoder[Approved | AbortRequested] = msgspec.json.Decoder(Approved | AbortRequested)
+"""Reads what people have asked for."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -260,7 +261,7 @@ class LocalHost:
     async def _read_requests(self, rollout_id: str) -> None:
         for record in await self._journal.read(requests_of(rollout_id), after=self._requests_seen):
             self._requests_seen = record.sequence
-            self._queue.put_nowait(decode(record, _REQUESTS))
+            self._queue.put_nowait(decode(record, REQUESTS))
 
     async def _tick(self) -> None:
         """Sample both sides at the rollout's pace; while only a person is waited for, seldom."""

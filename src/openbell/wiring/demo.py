@@ -127,8 +127,6 @@ def forget_last_time(state: Path) -> None:
         (state / name).unlink(missing_ok=True)
     for folder in ("runs", "rollouts"):
         shutil.rmtree(state / folder, ignore_errors=True)
-    for built in (state / "releases").glob("*/built"):
-        shutil.rmtree(built, ignore_errors=True)
 
 
 class Flow:

@@ -7,9 +7,9 @@ from openbell.core.project import Environment, Project
 from openbell.core.release import Release
 from openbell.hosts.local import SmokeRunner
 from openbell.ports import AdapterError
-from openbell.wiring.environment import Environment as LocalEnvironment
 from openbell.wiring.environment_jobs import Source, run_environment_job
 from openbell.wiring.project import OpenProject
+from openbell.wiring.site import Site
 
 
 def smoke_job(project: Project, environment: Environment) -> str | None:
@@ -19,12 +19,12 @@ def smoke_job(project: Project, environment: Environment) -> str | None:
     return next((job for job in environment.after if project.jobs[job].stage == "smoke"), None)
 
 
-def smoke_runner(place: OpenProject, environment: LocalEnvironment, rollout: str, digest: str) -> SmokeRunner:
+def smoke_runner(place: OpenProject, environment: Site, rollout: str, digest: str) -> SmokeRunner:
     """Return what the host calls to smoke-test a slot, with the tree and the programs of the candidate."""
 
     async def run(job: str, slot: str) -> str:
-        addresses = environment.addresses(slot)
-        result = await _run(place, environment, job, addresses, rollout=rollout, digest=digest)
+        async with environment.reach(slot) as addresses:
+            result = await _run(place, environment, job, addresses, rollout=rollout, digest=digest)
         if result.outcome != "success":
             lines = "\n".join(result.last_lines[-5:])
             message = f"{job}: {result.outcome} against {slot}: {result.reason}\n{lines}".rstrip()
@@ -34,16 +34,15 @@ def smoke_runner(place: OpenProject, environment: LocalEnvironment, rollout: str
     return run
 
 
-async def run_check(
-    place: OpenProject, environment: LocalEnvironment, job: str, *, rollout: str, digest: str
-) -> JobResult:
+async def run_check(place: OpenProject, environment: Site, job: str, *, rollout: str, digest: str) -> JobResult:
     """Run a job of the release against the addresses that customers use."""
-    return await _run(place, environment, job, environment.addresses(), rollout=rollout, digest=digest)
+    async with environment.reach() as addresses:
+        return await _run(place, environment, job, addresses, rollout=rollout, digest=digest)
 
 
 async def _run(
     place: OpenProject,
-    environment: LocalEnvironment,
+    environment: Site,
     job: str,
     addresses: dict[str, str],
     *,

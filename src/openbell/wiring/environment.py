@@ -10,9 +10,9 @@ import functools
 import os
 import secrets
 import shutil
-import tomllib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import psutil
@@ -29,16 +29,18 @@ from openbell.core.project import Project, Service
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
 from openbell.ports import AdapterError
+from openbell.wiring.site import Held, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import base_environment, search_path
+
+if TYPE_CHECKING:
+    from openbell.wiring.environment_status import EnvironmentStatus, RolloutStatus
 
 POSTGRES, VALKEY = "postgres", "valkey"
 SLOTS = ("blue", "green")
 RESTORE_TIMEOUT_S = 60.0
 INFRASTRUCTURE_CRASHES_MAX = 1
 INFRASTRUCTURE_POLL_S = 0.25
-
-Progress = Callable[[str], None]
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -91,17 +93,19 @@ class Environment:
         return {"DATABASE_URL": self.cluster.url, "VALKEY_URL": self.cache.url}
 
     def addresses(self, slot: str | None = None) -> dict[str, str]:
-        """Where the services answer customers, or one slot's instances whatever its weight, as placeholders of jobs.
+        """Where the services answer customers, or one slot's instances whatever its weight, as placeholders of jobs."""
+        prefix = "" if slot is None else f"{slot}/"
+        return addresses(self.project, lambda name: ("127.0.0.1", self.ports.port(prefix + name)))
 
-        `{"api_url": "http://127.0.0.1:20001", "websocket_url": "ws://...", "fix-gateway_address": "127.0.0.1:20003"}`
-        """
-        found = {}
-        for name, service in self.project.services.items():
-            if service.protocol != "leader":
-                port = self.ports.port(name if slot is None else f"{slot}/{name}")
-                key, form = _ADDRESS_FORMS[service.protocol]
-                found[f"{name}_{key}"] = form.format(port=port)
-        return found
+    @contextlib.asynccontextmanager
+    async def reach(self, slot: str | None = None) -> AsyncIterator[dict[str, str]]:
+        """Addresses of the services: those of customers, or a slot's whatever its weight."""
+        yield self.addresses(slot)
+
+    async def holdings(self) -> dict[str, Held]:
+        """What each occupied slot holds."""
+        placed = self.placements()
+        return {slot: Held(one.digest, one.version, len(one.instances)) for slot, one in placed.items()}
 
     def placements(self) -> dict[str, Occupation]:
         """What each occupied slot holds."""
@@ -111,7 +115,7 @@ class Environment:
         """Say whether the environment's supervisor runs."""
         return await self.supervisor.is_running()
 
-    async def up(self, progress: Progress = lambda _line: None, *, new_ports: bool = False) -> list[str]:
+    async def up(self, progress: Progress = silent, *, new_ports: bool = False) -> list[str]:
         """Start what does not run: PostgreSQL, Valkey, HAProxy, and the instances that were ready before.
 
         Raises `AdapterError` when a part is missing, a port is taken, or one of the three does not come up; with
@@ -137,7 +141,7 @@ class Environment:
                 progress(f"{self.name}: starting {_describe(self.placements())}")
             return await self.platform.restore(timeout_s=RESTORE_TIMEOUT_S, is_free=is_free)
 
-    async def down(self, progress: Progress = lambda _line: None, *, purge: bool = False) -> None:
+    async def down(self, progress: Progress = silent, *, purge: bool = False) -> None:
         """Stop everything, services first; data and placements stay for the next `up`, unless `purge` removes them."""
         async with self._alone("down"):
             if await self.supervisor.is_running() or not self.supervisor.is_cold():
@@ -246,20 +250,13 @@ class Environment:
 
     def secret(self, name: str) -> str | None:
         """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
-        if name in os.environ:
-            return os.environ[name]
-        path = self.folder / "secrets.toml"
-        if not path.exists():
-            return None
-        value = tomllib.loads(path.read_text()).get(name)
-        return None if value is None else str(value)
+        return find_secret(self.folder, name)
 
+    async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
+        """Look at it as it is now, and change nothing."""
+        from openbell.wiring.environment_status import look
 
-_ADDRESS_FORMS = {
-    "http": ("url", "http://127.0.0.1:{port}"),
-    "websocket": ("url", "ws://127.0.0.1:{port}"),
-    "fix": ("address", "127.0.0.1:{port}"),
-}
+        return await look(self, rollout)
 
 
 def refuse_missing_wheels() -> None:

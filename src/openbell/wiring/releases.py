@@ -76,7 +76,10 @@ def compose(place: OpenProject, snapshot: git.Snapshot, results: Sequence[JobRes
 
 
 def _config_files(place: OpenProject, snapshot: git.Snapshot) -> dict[str, bytes]:
-    patterns = place.project.release.config
+    """Read what belongs to a release beside its artifacts: `[release] config`, and charts with their values."""
+    clusters = [one.cluster for one in place.project.environments.values() if one.cluster is not None]
+    charts = [pattern for one in clusters for pattern in (f"/{one.chart}/**", *(f"/{file}" for file in one.values))]
+    patterns = tuple(dict.fromkeys((*place.project.release.config, *charts)))
     if not patterns:
         return {}
     paths = select_files(list(snapshot.files), patterns)

@@ -16,13 +16,12 @@ import msgspec
 from openbell.adapters import git
 from openbell.adapters.clock import SystemClock
 from openbell.adapters.sqlite import process_owner
-from openbell.core.events import AbortRequested, Approved, Begun, Plan, Side
-from openbell.core.project import Environment, Project
-from openbell.core.rollout import approval_refusal
-from openbell.core.rollout_state import Rollout, stable_after
-from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
+from openbell.core.events import AbortRequested, Approved, Begun, Plan
+from openbell.core.rollout import approval_refusal, decide
+from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import (
     LEASE_TTL_S,
+    REQUESTS,
     LocalHost,
     Observer,
     World,
@@ -30,18 +29,18 @@ from openbell.hosts.local import (
     lease_of,
     load,
     request,
+    requests_of,
     stream_of,
     take_lease,
 )
 from openbell.ports import AdapterError, Journal
-from openbell.wiring.deployment_jobs import run_check, smoke_job, smoke_runner
-from openbell.wiring.environment import Environment as LocalEnvironment
+from openbell.wiring.deployment_jobs import run_check, smoke_runner
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
+from openbell.wiring.site import Site, open_site
 
 NOTICES = "notices"
 CHECKS = "checks"
-IDS = "rollout-ids"
 
 
 class RefusedError(Exception):
@@ -241,156 +240,6 @@ async def alone(journal: Journal, environment: str) -> AsyncIterator[None]:
         await journal.release(lease_of(environment), owner)
 
 
-async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | None:
-    """Say what serves in an environment, by the journal and by what is really placed there.
-
-    Raises `RefusedError` when something is placed that the journal does not know: it may be what customers use.
-    """
-    before = await latest(journal, name)
-    stable = stable_after(before) if before else None
-    placed = LocalEnvironment(place.project, name, place.state).placements()
-    if stable is not None and stable.slot in placed and placed[stable.slot].digest == stable.digest:
-        return msgspec.structs.replace(stable, replicas=place.project.environments[name].replicas)
-    if placed:
-        what = ", ".join(f"{one.version} on {slot}" for slot, one in sorted(placed.items()))
-        raise RefusedError(
-            f"{name} holds {what}, and the journal does not say so: it was lost or is another's. "
-            f"Restore {place.state.journal}, or stop what runs and begin anew: openbell down {name} --purge"
-        )
-    return None
-
-
-async def make_plan(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> Plan:
-    """Plan a rollout of a release into an environment, from what serves there now."""
-    environment = _environment(place.project, name)
-    await _require_free(journal, name)
-    await _require_passed(journal, place, name, built)
-    stable = await _serving(journal, place, name)
-    if stable is not None and stable.digest == built.digest:
-        raise AlreadyThereError(f"{name} runs {built.version} already")
-    slot = "green" if stable is not None and stable.slot == "blue" else "blue"
-    candidate = Side(slot, built.digest, built.version, environment.replicas)
-    release = place.project.release
-    steps = compile_steps(
-        environment,
-        smoke=smoke_job(place.project, environment),
-        expand=release.expand is not None,
-        contract=release.contract is not None,
-        stable_replicas=stable.replicas if stable else None,
-    )
-    strategy = environment.strategy
-    return await _plan(
-        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy=strategy, author=built.author
-    )
-
-
-async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: str | None) -> Plan:
-    """Plan the way back of an environment to the release it had before, or to the one named."""
-    environment = _environment(place.project, name)
-    await _require_free(journal, name)
-    before = await latest(journal, name)
-    stable = await _serving(journal, place, name)
-    if before is None or stable is None:
-        raise RefusedError(f"nothing was deployed to {name} yet, so there is nothing to go back from")
-    old = before.plan.stable if before.outcome == "promoted" and before.plan.strategy != "return" else None
-    slot = "green" if stable.slot == "blue" else "blue"
-    if to is not None:
-        built = await find_release(journal, to)
-        await _require_promoted_before(journal, name, built)
-        old = Side(slot, built.digest, built.version, environment.replicas)
-    if old is None:
-        raise RefusedError(f"the release before {stable.version} in {name} is not known; name one with --to RELEASE")
-    if old.digest == stable.digest:
-        raise AlreadyThereError(f"{name} runs {old.version} already")
-    steps = compile_return(environment)
-    placed = before.plan.stable.digest if before.outcome == "promoted" and before.plan.stable else None
-    if placed != old.digest:
-        steps = (Retire(side="candidate", replicas=0), *steps)
-    candidate = Side(slot, old.digest, old.version, environment.replicas)
-    return await _plan(
-        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy="return", author=""
-    )
-
-
-async def _plan(
-    journal: Journal,
-    place: OpenProject,
-    name: str,
-    *,
-    candidate: Side,
-    stable: Side | None,
-    steps: tuple[AnyStep, ...],
-    strategy: str,
-    author: str,
-) -> Plan:
-    environment = place.project.environments[name]
-    approvers = environment.approval.by if environment.approval else ()
-    teams = place.project.teams
-    named = [one for entry in approvers for one in teams.get(entry, (entry,))]
-    taken = await journal.append(IDS, "taken", b"{}", at_s=time.time())
-    # Journals from before there was a stream of ids count their rollouts.
-    number = max(taken, len(await journal.streams("rollout/")) + 1)
-    return Plan(
-        id=f"r-{number}",
-        environment=name,
-        strategy=strategy,
-        candidate=candidate,
-        stable=stable,
-        steps=steps,
-        author=author,
-        approvers=tuple(dict.fromkeys(named)),
-        approval_timeout_s=environment.approval_timeout_s,
-        healthy_timeout_s=environment.rollout.healthy_timeout_s,
-        undecided_s=environment.rollout.undecided_s,
-        tick_s=environment.rollout.tick_s,
-        triggers=environment.rollback_on,
-        watch_for=environment.watch_for,
-    )
-
-
-def _environment(project: Project, name: str) -> Environment:
-    if name not in project.environments:
-        known = ", ".join(project.environments) or "none; add [environments.staging] to openbell.toml"
-        raise UnknownNameError(f'there is no environment "{name}"; there are: {known}')
-    return project.environments[name]
-
-
-async def _require_free(journal: Journal, name: str) -> None:
-    open_rollouts = [state for state in await unfinished(journal, name) if state.direction != "ended"]
-    if open_rollouts:
-        one = open_rollouts[0]
-        raise RefusedError(
-            f"{name} has a rollout that has not ended: {one.plan.id} ({one.plan.candidate.version}). "
-            f"Go on with it: openbell resume. Take it back: openbell abort {one.plan.id}"
-        )
-
-
-async def _require_promoted_before(journal: Journal, name: str, built: ReleaseBuilt) -> None:
-    """Go back only to what has passed all gates here once: the way back has none."""
-    for rollout_id in await rollout_ids(journal, name):
-        same = (await begun_of(journal, rollout_id)).plan.candidate.digest == built.digest
-        if same and (await state_of(journal, rollout_id)).outcome == "promoted":
-            return
-    raise RefusedError(
-        f"{built.version} was never promoted in {name}, so there is no way back to it: "
-        f"bring it in with: openbell deploy {name} {built.version}"
-    )
-
-
-async def _require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
-    environment = place.project.environments[name]
-    said = {check.job: check for check in await checks_of(journal, built.digest)}
-    for job in environment.requires_passed:
-        where = [other for other, one in place.project.environments.items() if job in one.after]
-        if job not in said:
-            first = f"openbell deploy {where[0]} {built.version}" if where else f"name {job} in an environment's after"
-            raise RefusedError(f"{name} requires {job} to have passed for {built.version}, and it has not run: {first}")
-        if not said[job].passed:
-            last = said[job]
-            why = f"in {last.environment} it failed: {last.reason}"
-            raise RefusedError(f"{name} requires {job} to have passed for {built.version}; {why}")
-
-
 async def failed_checks(journal: Journal, state: Rollout) -> tuple[str, ...]:
     """Name the jobs that failed after a rollout, with their reasons; the newest word of each job counts."""
     mine = [c for c in await checks_of(journal, state.plan.candidate.digest) if c.environment == state.plan.environment]
@@ -404,7 +253,7 @@ async def checks_of(journal: Journal, digest: str) -> list[Check]:
     return [msgspec.json.decode(record.payload, type=Check) for record in records]
 
 
-def world_of(journal: Journal, place: OpenProject, environment: LocalEnvironment, plan: Plan) -> World:
+def world_of(journal: Journal, place: OpenProject, environment: Site, plan: Plan) -> World:
     """Bring the adapters of an environment together for a rollout's host."""
     return World(
         platform=environment.platform,
@@ -427,7 +276,7 @@ async def drive(
 ) -> Rollout:
     """Drive a rollout on this machine, new or left by another openbell, then run what comes after it."""
     plan = (begun or await begun_of(journal, rollout_id)).plan
-    environment = LocalEnvironment(place.project, plan.environment, place.state)
+    environment = open_site(place.project, plan.environment, place.state)
     async with alone(journal, plan.environment):
         try:
             problems = await environment.up()
@@ -454,13 +303,13 @@ async def check_what_serves(journal: Journal, place: OpenProject, name: str) -> 
     state = await latest(journal, name)
     if state is None or state.outcome != "promoted":
         return ()
-    environment = LocalEnvironment(place.project, name, place.state)
+    environment = open_site(place.project, name, place.state)
     await environment.up()
     await _run_checks(journal, place, environment, state)
     return await failed_checks(journal, state)
 
 
-async def _run_checks(journal: Journal, place: OpenProject, environment: LocalEnvironment, state: Rollout) -> None:
+async def _run_checks(journal: Journal, place: OpenProject, environment: Site, state: Rollout) -> None:
     """Run the environment's jobs that come after a rollout, unless this release has passed them here already."""
     name, digest = state.plan.environment, state.plan.candidate.digest
     done = {check.job for check in await checks_of(journal, digest) if check.environment == name and check.passed}
@@ -482,7 +331,19 @@ async def ask_approval(journal: Journal, rollout_id: str, by: str, reason: str) 
     why = approval_refusal(state, by=by, digest=digest)
     if why is not None:
         raise RefusedError(f"not approved: {why}")
+    if why := approval_refusal(await _after_requests(journal, state), by=by, digest=digest):
+        message = f"no approval by {by} is needed: {why}, for what others have asked for is decided first"
+        raise AlreadyThereError(f"{message}. Go on with: openbell resume")
     await request(journal, rollout_id, Approved(at_s=time.time(), by=by, digest=digest, reason=reason))
+    return state
+
+
+async def _after_requests(journal: Journal, state: Rollout) -> Rollout:
+    """Fold what people have asked for and no driver has read yet into a rollout's state."""
+    _, events = await load(journal, state.plan.id)
+    read = sum(isinstance(event, (Approved, AbortRequested)) for event in events)
+    for record in await journal.read(requests_of(state.plan.id), after=read):
+        state, _ = decide(state, decode(record, REQUESTS))
     return state
 
 

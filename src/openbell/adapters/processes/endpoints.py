@@ -1,20 +1,19 @@
 """The HTTP that every service speaks on this machine: health, readiness, and handing over what lives in it.
 
-`POST drain {"to": SLOT}` asks an instance to move what lives in it; `GET drain` tells how much is left, in `remaining`.
-A service without a drain path has nothing to move. A process that is gone holds nothing any more.
+A service without a drain path has nothing to move (`openbell.handover`), and a process that is gone holds nothing.
 """
 
 import asyncio
 import functools
 import ssl
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.project import Service
+from openbell.handover import Method, Remaining, move
 from openbell.ports import AdapterError
 
 if TYPE_CHECKING:
@@ -22,15 +21,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 METRICS_TIMEOUT_S = 1.0
-DRAIN_POLL_S = 0.05
 REQUEST_TIMEOUT_S = 5.0
 ABSENT = (404, 405, 501)
-
-
-class Remaining(msgspec.Struct):
-    """How much lives in an instance: sessions, streams, requests in flight, or 1 for a leader."""
-
-    remaining: int = 0
 
 
 @functools.cache
@@ -92,14 +84,11 @@ async def drain(http: "httpx.AsyncClient", instance: Instance, service: Service,
 
     Waits up to the service's `drain_timeout_s`. Raises a retryable `AdapterError` when it does not answer.
     """
-    deadline = time.monotonic() + service.drain_timeout_s
-    # Asked before, because a service may have moved all of it when it answers.
-    before = await _ask_drain(http, "GET", instance, service, None)
-    left = await _ask_drain(http, "POST", instance, service, {"to": to})
-    while left > 0 and time.monotonic() < deadline:
-        await asyncio.sleep(DRAIN_POLL_S)
-        left = await _ask_drain(http, "GET", instance, service, None)
-    return max(0, before - left), left
+
+    async def ask(method: Method, body: dict[str, str] | None) -> int:
+        return await _ask_drain(http, method, instance, service, body)
+
+    return await move(ask, to, timeout_s=service.drain_timeout_s)
 
 
 async def counter(http: "httpx.AsyncClient", instance: Instance, service: Service, name: str) -> int | None:
@@ -126,7 +115,7 @@ async def take_over(http: "httpx.AsyncClient", instance: Instance, service: Serv
 
 
 async def _ask_drain(
-    http: "httpx.AsyncClient", method: str, instance: Instance, service: Service, body: dict[str, Any] | None
+    http: "httpx.AsyncClient", method: str, instance: Instance, service: Service, body: dict[str, str] | None
 ) -> int:
     import httpx
 

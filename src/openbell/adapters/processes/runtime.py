@@ -20,6 +20,7 @@ import msgspec
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.pattern import fill
 from openbell.core.project import Environment
+from openbell.core.quoting import fill_script
 from openbell.core.release import Release
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program
@@ -49,7 +50,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
     def script(self, text: str) -> str:
         """Replace the placeholders of a shell script; a folder's name stays one word, whatever characters it has."""
-        return fill(text, {name: shlex.quote(value) for name, value in self._folders().items()})
+        return fill_script(text, {}, self._folders())
 
     def words(self, command: str, values: Mapping[str, str]) -> tuple[str, ...]:
         """Split a command into its words, and replace the placeholders of each; no value becomes several words."""

@@ -1,0 +1,215 @@
+"""The Gateway API as a router: HTTPRoutes with weights for http and websocket, TCPRoutes for FIX.
+
+An environment has one route for each of its services, `PROJECT-SERVICE`, bound to the gateway's listener of that name.
+A route change writes all of them at once under our field manager and counts when the gateway has accepted each in the
+generation that was written. A request with the header `openbell-slot: green` reaches that slot whatever its weight.
+
+Works with any gateway that conforms; Kubernetes has no transaction over objects, so the routes of an environment change
+within milliseconds of each other, not at one moment. Source: https://gateway-api.sigs.k8s.io/reference/spec/
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api, is_conflict
+from openbell.adapters.kubernetes.objects import Pods, Route, Services
+from openbell.adapters.kubernetes.platform import SERVICE, SERVING, SLOT
+from openbell.core.project import Service
+from openbell.ports import AdapterError, RouteChange
+
+SLOTS = ("blue", "green")
+HEADER = "openbell-slot"
+KEY, SESSIONS, CHANGE = "openbell.dev/key", "openbell.dev/sessions", "openbell.dev/change"
+ACCEPT_TIMEOUT_S = 15.0
+ACCEPT_POLL_S = 0.05
+HTTP_GROUP, TCP_GROUP = "gateway.networking.k8s.io/v1/httproutes", "gateway.networking.k8s.io/v1/tcproutes"
+
+
+class GatewayRoutes:
+    """Implements `openbell.ports.Router` for one environment. `gateway` is "NAME" or "NAMESPACE/NAME"."""
+
+    def __init__(self, api: Api, *, project: str, gateway: str, services: Mapping[str, Service]) -> None:
+        self._api = api
+        self._project = project
+        self._gateway = gateway
+        self._services = {name: one for name, one in services.items() if one.protocol != "leader"}
+        self._lock = asyncio.Lock()
+
+    async def route(self, weights: dict[str, int], sessions: str, *, key: str) -> RouteChange:
+        """Send `weights[slot]` percent of new requests and streams to each slot, new FIX sessions to `sessions`."""
+        if set(weights) - set(SLOTS) or sum(weights.values()) != 100 or min(weights.values()) < 0:
+            message = f"impossible weights {weights}: they are percent for {' and '.join(SLOTS)}, and sum to 100"
+            raise AdapterError(SYSTEM, "route", message, effect="not_applied")
+        if sessions not in SLOTS:
+            message = f"impossible slot {sessions} for sessions; there are {' and '.join(SLOTS)}"
+            raise AdapterError(SYSTEM, "route", message, effect="not_applied")
+        async with self._lock:
+            known = await self._known_change(key)
+            if known is not None:
+                return known
+            await self._require_instances([slot for slot in SLOTS if weights.get(slot) or slot == sessions])
+            ports = await self._ports()
+            begun = time.monotonic()
+            generations = await asyncio.gather(
+                *(self._write(name, weights, sessions, ports, key=key) for name in self._services)
+            )
+            await self._wait_accepted(dict(zip(self._services, generations, strict=True)))
+            switch_ms = (time.monotonic() - begun) * 1000
+            change = RouteChange(round(switch_ms, 3), time.time())
+            note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(change).decode()}}}
+            await asyncio.gather(*(self._api.merge(self._path(name), note) for name in self._services))
+            return change
+
+    async def weights(self) -> dict[str, int]:
+        """The weights in force, by slot: those of the first http or websocket service's route."""
+        found = dict.fromkeys(SLOTS, 0)
+        for name, service in self._services.items():
+            if service.protocol != "fix":
+                route = await self._api.find(self._path(name), Route)
+                for backend in _default_backends(route) if route else ():
+                    slot = backend.name.removesuffix(f"-{name}").rpartition("-")[2]
+                    if slot in found:
+                        found[slot] = backend.weight_pct
+                return found
+        return found
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The services that have a route, and that the gateway must have a listener for."""
+        return tuple(self._services)
+
+    async def sessions(self) -> str:
+        """The slot where new FIX sessions begin; empty when nothing is routed yet."""
+        for name in self._services:
+            route = await self._api.find(self._path(name), Route)
+            if route is not None:
+                return route.metadata.annotations.get(SESSIONS, "")
+        return ""
+
+    async def ports(self, slot: str) -> dict[str, int]:
+        """Ports of a slot's Services, by service."""
+        return (await self._ports())[slot]
+
+    async def remove(self) -> None:
+        """Take the environment's routes away."""
+        await asyncio.gather(*(self._api.delete(self._path(name)) for name in self._services))
+
+    async def _known_change(self, key: str) -> RouteChange | None:
+        """Return what a repeated command did the first time, if it is still in force on every route."""
+        routes = [await self._api.find(self._path(name), Route) for name in self._services]
+        notes = [route.metadata.annotations if route is not None else {} for route in routes]
+        if not notes or any(one.get(KEY) != key or CHANGE not in one for one in notes):
+            return None
+        return msgspec.json.decode(notes[0][CHANGE], type=RouteChange)
+
+    async def _require_instances(self, slots: list[str]) -> None:
+        for slot in slots:
+            params = {"labelSelector": f"{SLOT}={slot},{SERVING}=true"}
+            pods = (await self._api.read("v1/pods", Pods, params=params)).items
+            ready = {pod.metadata.labels.get(SERVICE) for pod in pods if pod.ready and not pod.leaving}
+            missing = [name for name in self._services if name not in ready]
+            if missing:
+                message = f"slot {slot} has no instance of {', '.join(missing)} that serves"
+                raise AdapterError(SYSTEM, "route", message, effect="not_applied")
+
+    async def _ports(self) -> dict[str, dict[str, int]]:
+        """Ports of the Services of each slot, by slot and service: the first port of each is the one customers use."""
+        found: dict[str, dict[str, int]] = {slot: {} for slot in SLOTS}
+        for one in (await self._api.read("v1/services", Services, params={"labelSelector": SLOT})).items:
+            slot, name = one.metadata.labels.get(SLOT, ""), one.metadata.labels.get(SERVICE, "")
+            if slot in found and one.spec.ports:
+                found[slot][name] = one.spec.ports[0].port
+        return found
+
+    async def _write(
+        self,
+        name: str,
+        weights: Mapping[str, int],
+        sessions: str,
+        ports: Mapping[str, Mapping[str, int]],
+        *,
+        key: str,
+    ) -> int:
+        """Apply the route of a service; returns the generation that the gateway must have accepted."""
+        service = self._services[name]
+        there = [slot for slot in SLOTS if name in ports[slot]]
+        fix = service.protocol == "fix"
+        shares = {slot: 100 * (slot == sessions) for slot in there} if fix else {s: weights.get(s, 0) for s in there}
+        backends = {slot: {"name": f"{self._project}-{slot}-{name}", "port": ports[slot][name]} for slot in there}
+        rules: list[dict[str, Any]] = []
+        for slot in there if not fix else ():
+            match = {"headers": [{"name": HEADER, "value": slot}]}
+            rules.append({"matches": [match], "backendRefs": [{**backends[slot], "weight": 1}]})
+        default = [{**backends[slot], "weight": share} for slot, share in shares.items() if share]
+        rules.append({"backendRefs": default})
+        content = {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "TCPRoute" if fix else "HTTPRoute",
+            "metadata": {
+                "name": f"{self._project}-{name}",
+                "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER, SERVICE: name},
+                "annotations": {SESSIONS: sessions, KEY: key},
+            },
+            "spec": {"parentRefs": [self._parent(name)], "rules": rules},
+        }
+        try:
+            answer = await self._api.apply(self._path(name), content)
+        except AdapterError as error:
+            if is_conflict(error):
+                message = f"somebody else has changed the route {self._project}-{name}: {error.message}"
+                raise AdapterError(SYSTEM, "route", message, effect="not_applied") from error
+            raise
+        return msgspec.json.decode(answer, type=Route).metadata.generation
+
+    def _parent(self, listener: str) -> dict[str, str]:
+        namespace, _, name = self._gateway.rpartition("/")
+        return {"name": name, "sectionName": listener, **({"namespace": namespace} if namespace else {})}
+
+    async def _wait_accepted(self, generations: Mapping[str, int]) -> None:
+        """Wait until the gateway serves what was written; raises `AdapterError` with what it says otherwise."""
+        deadline = time.monotonic() + ACCEPT_TIMEOUT_S
+        waiting = dict(generations)
+        said = ""
+        while waiting:
+            for name, generation in list(waiting.items()):
+                route = await self._api.read(self._path(name), Route)
+                said = _problem(route, generation) or ""
+                if not said:
+                    del waiting[name]
+            if waiting and time.monotonic() > deadline:
+                message = f"the gateway {self._gateway} has not accepted {', '.join(waiting)}: {said}"
+                raise AdapterError(SYSTEM, "route", message, retryable=True)
+            if waiting:
+                await asyncio.sleep(ACCEPT_POLL_S)
+
+    def _path(self, name: str) -> str:
+        group = TCP_GROUP if self._services[name].protocol == "fix" else HTTP_GROUP
+        return f"{group}/{self._project}-{name}"
+
+
+def _problem(route: Route, generation: int) -> str | None:
+    """What keeps a gateway from serving a route as it was written; None when nothing does."""
+    if not route.status.parents:
+        return "no gateway has taken it; is there a listener of that name, and does it allow routes of this namespace?"
+    for parent in route.status.parents:
+        conditions = {one.type: one for one in parent.conditions}
+        for kind in ("Accepted", "ResolvedRefs"):
+            condition = conditions.get(kind)
+            if condition is None or condition.observed_generation < generation:
+                return f"{kind} is not known for generation {generation} yet"
+            if condition.status != "True":
+                return f"{condition.reason}: {condition.message}"
+    return None
+
+
+def _default_backends(route: Route) -> tuple[Any, ...]:
+    """The backends of the rule that every request without our header follows."""
+    return next((rule.backend_refs for rule in reversed(route.spec.rules) if not _has_header(rule)), ())
+
+
+def _has_header(rule: Any) -> bool:
+    return any(match.get("headers") for match in rule.matches)

@@ -1,0 +1,193 @@
+"""An environment in a namespace of a Kubernetes cluster. Implements `openbell.wiring.site.Site`.
+
+PostgreSQL, Valkey, the gateway and Prometheus are the cluster's owner's: they are looked for before anything is
+touched, and never started or stopped here. What a release needs is in its folder: chart and values files among its
+configuration, its images by digest in `images.json` among its artifacts.
+"""
+
+import contextlib
+import functools
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from openbell.adapters.kubernetes.api import Api
+from openbell.adapters.kubernetes.forward import forwarded
+from openbell.adapters.kubernetes.helm import Helm
+from openbell.adapters.kubernetes.platform import Chart, Kubernetes
+from openbell.adapters.kubernetes.prerequisites import Gateway, gateway_problems, read_gateway
+from openbell.adapters.kubernetes.routes import GatewayRoutes
+from openbell.adapters.prometheus import PrometheusMetrics
+from openbell.core.project import Cluster, Project
+from openbell.core.release import Release
+from openbell.ports import AdapterError
+from openbell.wiring.environment_status import (
+    EnvironmentStatus,
+    InstanceStatus,
+    PartStatus,
+    RolloutStatus,
+    ServiceStatus,
+    SlotStatus,
+)
+from openbell.wiring.site import Held, Progress, addresses, find_secret, silent
+from openbell.wiring.state import StateFolder
+
+IMAGES = "images.json"
+SLOTS = ("blue", "green")
+
+
+class ClusterSite:
+    """One environment of a project in a cluster."""
+
+    def __init__(self, project: Project, name: str, state: StateFolder) -> None:
+        self.name = name
+        self.project = project
+        self._settings = project.environments[name].cluster or Cluster()
+        self._state = state
+        namespace = self._settings.namespace or f"{project.project.name}-{name}"
+        self._api = Api(self._settings.context, namespace)
+        self._helm = Helm(self._settings.context, namespace)
+
+    @functools.cached_property
+    def platform(self) -> Kubernetes:
+        """Where its releases run."""
+        return Kubernetes(
+            self._api,
+            self._helm,
+            project=self.project.project.name,
+            environment=self.name,
+            env=self.project.environments[self.name].env,
+            chart_of=self._chart_of,
+        )
+
+    @functools.cached_property
+    def router(self) -> GatewayRoutes:
+        """What sends work to them."""
+        name = self.project.project.name
+        return GatewayRoutes(self._api, project=name, gateway=self._settings.gateway, services=self.project.services)
+
+    @functools.cached_property
+    def metrics(self) -> PrometheusMetrics:
+        """What counts how they serve."""
+        url, namespace = self._settings.metrics_url, self._api.namespace
+        return PrometheusMetrics(url, project=self.project.project.name, namespace=namespace)
+
+    async def up(self, progress: Progress = silent, *, new_ports: bool = False) -> list[str]:
+        """See that the cluster has what a rollout needs; raises `AdapterError` naming all that is missing."""
+        del new_ports  # Ports are the gateway's.
+        progress(f"{self.name}: looking at the namespace {self._api.namespace}")
+        problems = [f"{program} is not on PATH" for program in ("helm", "kubectl") if shutil.which(program) is None]
+        gateway = await read_gateway(self._api, self._settings.gateway)
+        problems += gateway_problems(gateway, list(self.router.listeners))
+        if problems:
+            raise AdapterError(self.name, "up", "\n".join(problems), effect="not_applied")
+        return []
+
+    async def down(self, progress: Progress = silent, *, purge: bool = False) -> None:
+        """Take the releases and their routes away. Databases are not ours: what they hold stays, also with `purge`."""
+        for slot in SLOTS:
+            progress(f"{self.name}: removing {self.platform.name_of(slot)}")
+            await self.platform.retire(slot, 0, key="down")
+        await self.router.remove()
+        if purge:
+            shutil.rmtree(self._state.environment(self.name), ignore_errors=True)
+
+    async def holdings(self) -> dict[str, Held]:
+        """What each occupied slot holds."""
+        placed = await self.platform.placements()
+        return {slot: Held(one.digest, one.version, one.instances) for slot, one in placed.items()}
+
+    @contextlib.asynccontextmanager
+    async def reach(self, slot: str | None = None) -> AsyncIterator[dict[str, str]]:
+        """Addresses of the services: the gateway's, or ports of this machine that lead to a slot's Services."""
+        if slot is None:
+            yield self._customers(await read_gateway(self._api, self._settings.gateway))
+            return
+        services = {
+            name: (f"{self.platform.name_of(slot)}-{name}", port)
+            for name, port in (await self.router.ports(slot)).items()
+        }
+        async with forwarded(self._settings.context, self._api.namespace, services) as ports:
+            yield addresses(self.project, lambda name: ("127.0.0.1", ports[name]))
+
+    def _customers(self, gateway: Gateway) -> dict[str, str]:
+        known = self._settings.address or next((one.value for one in gateway.status.addresses), "")
+        if not known:
+            message = f"the Gateway {self._settings.gateway} does not say where it answers; name it: address = ..."
+            raise AdapterError("kubernetes", "gateway", message, effect="not_applied")
+        ports = {listener.name: listener.port for listener in gateway.spec.listeners}
+        return addresses(self.project, lambda name: (known, ports[name]))
+
+    def secret(self, name: str) -> str | None:
+        """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
+        return find_secret(self._state.environment(self.name), name)
+
+    async def look(self, rollout: RolloutStatus | None = None) -> EnvironmentStatus:
+        """Look at it as it is now, and change nothing."""
+        try:
+            gateway = await read_gateway(self._api, self._settings.gateway)
+        except AdapterError:
+            return EnvironmentStatus(self.name, "down", rollout=rollout)
+        problems = gateway_problems(gateway, list(self.router.listeners))
+        weights, sessions = await self.router.weights(), await self.router.sessions()
+        held = await self.holdings()
+        slots = [await self._slot(slot, held[slot], weights, sessions) for slot in SLOTS if slot in held]
+        return EnvironmentStatus(
+            environment=self.name,
+            state="up",
+            parts=(PartStatus("gateway", "; ".join(problems) or "running", None, 0),),
+            slots=tuple(slots),
+            addresses={} if problems else self._customers(gateway),
+            rollout=rollout,
+        )
+
+    async def _slot(self, slot: str, held: Held, weights: dict[str, int], sessions: str) -> SlotStatus:
+        services = []
+        for name, pods in (await self.platform.pods_by_service(slot)).items():
+            instances = tuple(
+                InstanceStatus(
+                    name=pod.metadata.name,
+                    port=pod.port("http"),
+                    state=pod.status.phase.lower(),
+                    pid=None,
+                    healthy=pod.ready,
+                    restarts=sum(one.restart_count for one in pod.status.container_statuses),
+                    failed_health_checks=0,
+                    sessions=0,
+                )
+                for pod in pods
+            )
+            services.append(ServiceStatus(name, self.project.services[name].protocol, None, instances))
+        return SlotStatus(
+            slot=slot,
+            release=held.digest,
+            version=held.version,
+            placed_at_s=0.0,
+            weight_pct=weights.get(slot, 0),
+            fix_sessions=sessions == slot,
+            services=tuple(services),
+        )
+
+    def _chart_of(self, digest: str) -> Chart:
+        """Find a release's chart and images. Raises `AdapterError` when this machine does not have the release."""
+        folder = self._state.release(digest)
+        try:
+            release = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Release)
+            images = self._images(folder / "artifacts" / IMAGES)
+        except (OSError, msgspec.DecodeError) as error:
+            message = f"the release {digest[:19]} is not whole on this machine: {error}. Build it again: openbell run"
+            raise AdapterError("kubernetes", "release", message, effect="not_applied") from error
+        chart = folder / "config" / self._settings.chart
+        if not (chart / "Chart.yaml").is_file():
+            message = (
+                f"the release {digest[:19]} has no chart {self._settings.chart}; was it built before it was named?"
+            )
+            raise AdapterError("kubernetes", "release", message, effect="not_applied")
+        values = tuple(folder / "config" / name for name in self._settings.values)
+        return Chart(release.project, chart, values, images, self._settings.settings)
+
+    def _images(self, path: Path) -> dict[str, str]:
+        """Read `{"SERVICE": "REPOSITORY@sha256:DIGEST"}`; a release without images has none."""
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
