@@ -22,7 +22,11 @@ from trading_engine.version import service_version
 _DRAIN_ON_STOP_S = 6.0
 _SPREAD_ON_STOP_S = 1.0
 _SETTLE_S = 0.2
+_IDLE_S = 1.5
+_CLOSE_S = 2
 _STOP_S = 2.5
+STOP_S_MAX = _DRAIN_ON_STOP_S + _SETTLE_S + _IDLE_S + _CLOSE_S + _STOP_S
+"""The longest that a service takes from SIGTERM to its end; whoever kills it must wait for so long."""
 _log = logging.getLogger("trading_engine")
 
 
@@ -103,7 +107,7 @@ async def serve(
             ws="websockets-sansio",
             ws_per_message_deflate=False,  # costs more processor time than the bytes are worth inside a data centre
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=_CLOSE_S,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="http")
@@ -120,7 +124,7 @@ async def serve(
         await asyncio.wait_for(asyncio.shield(operations.start_drain(order)), _DRAIN_ON_STOP_S)
     # New requests still come until everybody has read /readyz; they are answered, with `Connection: close`.
     await asyncio.sleep(settle_s)
-    await _wait_idle(operations, 1.5)
+    await _wait_idle(operations, _IDLE_S)
     server.should_exit = True
     await serving
     with suppress(TimeoutError):
