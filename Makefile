@@ -10,15 +10,18 @@ python := $(bin)/python
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help demo test check bench docs lock clean install
+.PHONY: help demo demo-kubernetes test check bench docs lock clean install
 
 help: ## what can be made
 	@echo 'make TARGET'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
-	  printf '  %-8s %s\n' "$$name" "$$text"; done
+	  printf '  %-16s %s\n' "$$name" "$$text"; done
 
 demo: install ## the whole story on this machine, with orders flowing; ends with build/demo/report.json
 	@$(bin)/openbell demo $(ARGS)
+
+demo-kubernetes: install ## the same story on a cluster; ends with build/demo-kubernetes/report.json
+	@.ci/demo-kubernetes $(ARGS)
 
 test: install ## all tests, those of openbell and those of the engine
 	@.ci/test -n $(WORKERS) $(ARGS)

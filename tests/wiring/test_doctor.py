@@ -8,8 +8,9 @@ import pytest
 from openbell.cli.doctor import render
 from openbell.core.project import Job, Project, ProjectInfo
 from openbell.wiring import doctor
-from openbell.wiring.doctor import Check, Diagnosis
+from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment import Environment
+from openbell.wiring.site import Check
 from openbell.wiring.state import StateFolder
 from tests.fakes.releases import project
 

@@ -98,6 +98,17 @@ class PrometheusMetrics:
         self._before[slot] = now
         return _difference(before or now, now)
 
+    async def hindrance(self) -> str | None:
+        """Say what keeps the counters from being read; None when nothing does."""
+        import httpx
+
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
+                await self._read(http, "blue")
+        except (Unread, httpx.HTTPError, msgspec.DecodeError, ValueError) as error:
+            return f"{self._url}: {error or type(error).__name__}"
+        return None
+
     async def _read(self, http: "httpx.AsyncClient", slot: str) -> _Reading:
         alive = [value for _, value in await self._ask(http, self._queries.alive, slot)]
         if not alive:

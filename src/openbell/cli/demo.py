@@ -21,8 +21,8 @@ from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, compl
 from openbell.core.narrative import duration
 from openbell.ports import AdapterError
 from openbell.wiring import demo as story
-from openbell.wiring.environment import Environment
 from openbell.wiring.project import FILE_NAME, OpenProject, open_project
+from openbell.wiring.site import open_site
 
 APPROVER = "release.manager@trading-engine.example"
 POLICY = "policy.demo.toml"
@@ -33,6 +33,7 @@ def demo(
     *,
     project: str = "engine",
     folder: str = "build/demo",
+    policy: list[str] | None = None,
     rate: int = 100,
     keep: bool = False,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -47,6 +48,9 @@ def demo(
         The project that is delivered: a folder with openbell.toml, and with patches of later releases in demo/.
     folder
         Where the clone, its state and report.json are kept.
+    policy
+        A file laid over the demo's policy, such as one that makes its environments namespaces of a cluster; may be
+        repeated.
     rate
         Orders, cancels and queries per second.
     keep
@@ -60,7 +64,8 @@ def demo(
             "repository: clone that, and type make demo in it; or name another project with --project"
         )
     try:
-        return run_interruptible(_Demo(Path(project), Path(folder).absolute(), rate=rate).tell(keep=keep, json=json))
+        told = _Demo(Path(project), Path(folder).absolute(), policy or [], rate=rate)
+        return run_interruptible(told.tell(keep=keep, json=json))
     except ConfigurationError as error:
         return complain(str(error), code=USAGE)
     except AdapterError as error:
@@ -74,15 +79,18 @@ class UnexpectedError(Exception):
 
 
 class _Demo:
-    def __init__(self, source: Path, folder: Path, *, rate: int) -> None:
+    def __init__(self, source: Path, folder: Path, policies: list[str], *, rate: int) -> None:
         self.source, self.folder, self.rate = source, folder, rate
         self.clone = folder / "project"
         self.env = {
             **os.environ,
             "OPENBELL_STATE": str(folder / "state"),
-            "OPENBELL_POLICY": str(self.clone / POLICY),
+            "OPENBELL_POLICY": os.pathsep.join(
+                str(Path(one).absolute()) for one in [str(self.clone / POLICY), *policies]
+            ),
             # The customer comes first: orders flow under the first key, smoke tests under the one named so.
-            "TRADING_ENGINE_API_KEYS": f"{secrets.token_hex(12)}:customer,{secrets.token_hex(12)}:smoke",
+            "TRADING_ENGINE_API_KEYS": os.environ.get("TRADING_ENGINE_API_KEYS")
+            or f"{secrets.token_hex(12)}:customer,{secrets.token_hex(12)}:smoke",
         }
         self.rollouts: list[dict[str, Any]] = []
         self.began_s = time.monotonic()
@@ -121,7 +129,7 @@ class _Demo:
         if (self.clone / FILE_NAME).is_file():
             place = open_project(self.clone)
             for name in place.project.environments:
-                await Environment(place.project, name, place.state).down(purge=True)
+                await open_site(place.project, name, place.state).down(purge=True)
         story.forget_last_time(self.folder / "state")
 
     async def _first_release(self) -> str:
@@ -208,7 +216,7 @@ class _Demo:
             return  # It went wrong before there was anything to stop.
         place: OpenProject = open_project(self.clone)
         for name in place.project.environments:
-            await Environment(place.project, name, place.state).down()
+            await open_site(place.project, name, place.state).down()
 
     def _title(self, text: str) -> None:
         self.chapter += 1

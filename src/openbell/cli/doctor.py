@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli.terminal import DONE, FAILED, complain, paint, print_json, say
-from openbell.wiring.doctor import Check, Diagnosis, examine
-from openbell.wiring.environment import Environment
+from openbell.wiring.doctor import Diagnosis, examine
 from openbell.wiring.project import FILE_NAME, OpenProject, open_project
+from openbell.wiring.site import Check, open_site
 from openbell.wiring.state import StateFolder
 
 
@@ -44,7 +44,7 @@ def doctor(
         return complain(f'there is no environment "{name}"; there are: {known}')
     state = place.state if place else StateFolder.of_project(Path.cwd())
     project = place.project if place else None
-    environment = Environment(place.project, name, place.state) if place and name else None
+    environment = open_site(place.project, name, place.state) if place and name else None
     found = asyncio.run(examine(state, project, environment))
     if json:
         print_json(found)

@@ -25,7 +25,6 @@ from openbell.cli.terminal import (
 )
 from openbell.core.narrative import duration, headline
 from openbell.ports import AdapterError
-from openbell.wiring.environment import Environment
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
     InstanceStatus,
@@ -33,9 +32,9 @@ from openbell.wiring.environment_status import (
     ServiceStatus,
     SlotStatus,
     last_rollouts,
-    look,
 )
 from openbell.wiring.project import OpenProject, open_project
+from openbell.wiring.site import Site, open_site
 
 WATCH_INTERVAL_S = 1.0
 DAY_S = 86_400
@@ -67,7 +66,7 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def start(place: OpenProject, environment: Environment) -> int:
+    async def start(place: OpenProject, environment: Site) -> int:
         begun = time.monotonic()
         problems = await environment.up(say, new_ports=new_ports)
         (found,), unread = await _look_at(place, name)
@@ -102,7 +101,7 @@ def down(name: str, /, *, purge: bool = False, force: bool = False, policy: Poli
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def stop(place: OpenProject, environment: Environment) -> int:
+    async def stop(place: OpenProject, environment: Site) -> int:
         left = [] if force else await _unfinished(place, name)
         if left:
             remedy = f"openbell resume, openbell abort {left[0]}, or --force"
@@ -231,7 +230,7 @@ async def _look_at(place: OpenProject, name: str | None) -> tuple[list[Environme
         known, unread = await last_rollouts(place.state, [environment.name for environment in seen]), []
     except AdapterError as error:
         known, unread = {}, [f"{error.system}: {error.message}"]
-    return [await look(environment, known.get(environment.name)) for environment in seen], unread
+    return [await environment.look(known.get(environment.name)) for environment in seen], unread
 
 
 async def _watch(see: Callable[[], Coroutine[None, None, list[str]]]) -> None:
@@ -259,15 +258,15 @@ async def _seen(place: OpenProject, name: str | None) -> list[str]:
     return [*render(found), *unread]
 
 
-def _environment(place: OpenProject, name: str) -> Environment:
+def _environment(place: OpenProject, name: str) -> Site:
     if name not in place.project.environments:
         known = ", ".join(place.project.environments) or "none; add [environments.staging] to openbell.toml"
         raise UnknownEnvironmentError(f'there is no environment "{name}"; there are: {known}')
-    return Environment(place.project, name, place.state)
+    return open_site(place.project, name, place.state)
 
 
 def _with_environment(
-    name: str, policy: Policy, work: Callable[[OpenProject, Environment], Coroutine[None, None, int]]
+    name: str, policy: Policy, work: Callable[[OpenProject, Site], Coroutine[None, None, int]]
 ) -> int:
     """Do something to one environment, whose state must have somewhere to be."""
 

@@ -31,11 +31,15 @@ from openbell.wiring.environment_status import (
     ServiceStatus,
     SlotStatus,
 )
-from openbell.wiring.site import Held, Progress, addresses, find_secret, silent
+from openbell.wiring.site import Check, Held, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 
 IMAGES = "images.json"
 SLOTS = ("blue", "green")
+_PROGRAMS = {
+    "helm": "Install it: https://helm.sh/docs/intro/install",
+    "kubectl": "Install it: https://kubernetes.io/docs/tasks/tools",
+}
 
 
 class ClusterSite:
@@ -78,12 +82,32 @@ class ClusterSite:
         """See that the cluster has what a rollout needs; raises `AdapterError` naming all that is missing."""
         del new_ports  # Ports are the gateway's.
         progress(f"{self.name}: looking at the namespace {self._api.namespace}")
-        problems = [f"{program} is not on PATH" for program in ("helm", "kubectl") if shutil.which(program) is None]
-        gateway = await read_gateway(self._api, self._settings.gateway)
-        problems += gateway_problems(gateway, list(self.router.listeners))
+        problems = [f"{one.found}. {one.remedy}".strip() for one in await self.examine() if not one.ok]
         if problems:
             raise AdapterError(self.name, "up", "\n".join(problems), effect="not_applied")
         return []
+
+    async def examine(self) -> list[Check]:
+        """What this machine and the cluster have of what a rollout needs."""
+        checks = []
+        for program, where in _PROGRAMS.items():
+            found = shutil.which(program)
+            checks.append(Check(program, found is not None, True, found or f"{program} is not on PATH", where))
+        try:
+            gateway = await read_gateway(self._api, self._settings.gateway)
+        except AdapterError as error:
+            return [*checks, Check("gateway", False, True, error.message)]
+        problems = gateway_problems(gateway, list(self.router.listeners))
+        there = Check("gateway", True, True, f"{self._settings.gateway} for the namespace {self._api.namespace}")
+        checks += [Check("gateway", False, True, problem) for problem in problems] or [there]
+        unread = await self.metrics.hindrance()
+        remedy = "Have Prometheus read the gateway's counters, and name it: metrics_url = ..." if unread else ""
+        return [*checks, Check("metrics", not unread, True, unread or self._settings.metrics_url, remedy)]
+
+    def backing_services(self) -> dict[str, str]:
+        """DATABASE_URL, if it is known here as a secret: what the services use is in Secrets of the cluster."""
+        url = self.secret("DATABASE_URL")
+        return {} if url is None else {"DATABASE_URL": url}
 
     async def down(self, progress: Progress = silent, *, purge: bool = False) -> None:
         """Take the releases and their routes away. Databases are not ours: what they hold stays, also with `purge`."""

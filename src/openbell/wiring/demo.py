@@ -19,8 +19,9 @@ import msgspec
 
 from openbell.files import write_whole
 from openbell.ports import AdapterError
-from openbell.wiring.environment import Environment
+from openbell.wiring.deployment_jobs import prepare_programs
 from openbell.wiring.project import OpenProject
+from openbell.wiring.site import open_site
 
 FIRST_TAG = "v1.0.0"
 ENGINEER = ("Ada Engineer", "engineer@trading-engine.example")
@@ -133,22 +134,27 @@ class Flow:
     """Orders over REST, WebSocket and FIX into an environment, by the release's own generator."""
 
     def __init__(self, place: OpenProject, environment: str, digest: str, report: Path) -> None:
-        self._environment = Environment(place.project, environment, place.state)
-        self._program = place.state.release(digest) / "runtime" / "bin" / "trading-engine"
+        self._site = open_site(place.project, environment, place.state)
+        self._digest, self._release = digest, place.state.release(digest)
         self._log = report.with_suffix(".log")
         self.report = report
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *, rate: int, fix_sessions: int, streams: int) -> None:
         """Start the orders; they flow until `stop`."""
-        at = self._environment.addresses()
+        await prepare_programs(self._release, self._digest)
+        async with self._site.reach() as at:
+            await self._start(at, rate=rate, fix_sessions=fix_sessions, streams=streams)
+
+    async def _start(self, at: dict[str, str], *, rate: int, fix_sessions: int, streams: int) -> None:
         self.report.unlink(missing_ok=True)
+        program = str(self._release / "runtime" / "bin" / "trading-engine")
         command = [
-            str(self._program), "flow", "--api", at["api_url"], "--websocket", at["websocket_url"],
+            program, "flow", "--api", at["api_url"], "--websocket", at["websocket_url"],
             "--fix", at["fix-gateway_address"], "--rate", str(rate), "--fix-sessions", str(fix_sessions),
             "--streams", str(streams), "--report", str(self.report),
         ]  # fmt: skip
-        env = {**os.environ, **self._environment.backing_services()}
+        env = {**os.environ, **self._site.backing_services()}
         with self._log.open("wb") as log:
             # A group of its own: a Ctrl-C ends the demo, which then ends the orders.
             self._process = await asyncio.create_subprocess_exec(

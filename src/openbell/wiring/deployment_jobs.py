@@ -1,7 +1,10 @@
 """The jobs of a deployment: smoke tests of a slot before it has traffic, load tests after a rollout."""
 
+from pathlib import Path
+
 import msgspec
 
+from openbell.adapters.processes import runtime
 from openbell.core.pipeline import JobResult
 from openbell.core.project import Environment, Project
 from openbell.core.release import Release
@@ -10,6 +13,7 @@ from openbell.ports import AdapterError
 from openbell.wiring.environment_jobs import Source, run_environment_job
 from openbell.wiring.project import OpenProject
 from openbell.wiring.site import Site
+from openbell.wiring.surroundings import base_environment, search_path
 
 
 def smoke_job(project: Project, environment: Environment) -> str | None:
@@ -51,9 +55,16 @@ async def _run(
 ) -> JobResult:
     release_folder = place.state.release(digest)
     release = msgspec.json.decode((release_folder / "manifest.json").read_bytes(), type=Release)
+    await prepare_programs(release_folder, digest)
     source = Source(place.root, place.state, release.commit, release_folder)
     folder = place.state.root / "rollouts" / rollout
     # The job is the operator's: a policy may shorten a load test without changing the release.
     return await run_environment_job(
         place.project, job, addresses, source=source, folder=folder, secret=environment.secret
     )
+
+
+async def prepare_programs(release_folder: Path, digest: str) -> None:
+    """Make the release's own programs run on this machine, which may be another than the one it is placed on."""
+    base = base_environment(search_path())
+    await runtime.prepare(runtime.load(release_folder, digest), release_folder / "prepare.log", base)

@@ -17,10 +17,10 @@ import msgspec
 
 from openbell.adapters import postgres, valkey
 from openbell.adapters.haproxy import binary as haproxy_binary
-from openbell.adapters.loopback import PORT_MAX, PORT_MIN, holder, is_free
+from openbell.adapters.loopback import PORT_MAX, PORT_MIN, is_free
 from openbell.core.project import Project
 from openbell.ports import AdapterError
-from openbell.wiring.environment import Environment
+from openbell.wiring.site import Check, Site
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import search_path
 
@@ -30,16 +30,6 @@ COMMAND_TIMEOUT_S = 10.0
 PORTS_SAMPLED = 50
 
 
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at: what was found, and the remedy when it is not good."""
-
-    name: str
-    ok: bool
-    needed: bool
-    found: str
-    remedy: str = ""
-
-
 class Diagnosis(msgspec.Struct, frozen=True):
     """The document of `openbell doctor --json`; `ok` when everything that is needed is there."""
 
@@ -47,7 +37,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...]
 
 
-async def examine(state: StateFolder, project: Project | None, environment: Environment | None) -> Diagnosis:
+async def examine(state: StateFolder, project: Project | None, environment: Site | None) -> Diagnosis:
     """Look at this machine, for a project and an environment if they are given."""
     work: list[Awaitable[Check]] = [
         _now(check_system),
@@ -64,7 +54,7 @@ async def examine(state: StateFolder, project: Project | None, environment: Envi
     work += [check_interpreter(version) for version in _python_versions(project)]
     checks = list(await asyncio.gather(*work))
     if environment is not None:
-        checks += await check_environment(environment)
+        checks += await environment.examine()
     return Diagnosis(all(check.ok for check in checks if check.needed), tuple(checks))
 
 
@@ -147,22 +137,6 @@ async def check_interpreter(version: str) -> Check:
     code, output = await _ask(uv, "python", "find", version) if uv else (1, "")
     remedy = f"uv python install {version} (uv also fetches it when a job asks for it)"
     return Check(name, code == 0, False, output if code == 0 else "not found", remedy)
-
-
-async def check_environment(environment: Environment) -> list[Check]:
-    """An environment's ports and supervisor."""
-    name = environment.name
-    if await environment.is_up():
-        return [Check(f"environment {name}", True, True, "up")]
-    if not environment.supervisor.is_cold():
-        remedy = f"adopt what lives on: openbell up {name}"
-        return [Check(f"environment {name}", False, True, "its supervisor was killed, its processes live on", remedy)]
-    taken = {port_name: port for port_name, port in environment.ports.ports().items() if not is_free(port)}
-    checks = [Check(f"environment {name}", True, True, f"down; start it: openbell up {name}")]
-    for port_name, port in taken.items():
-        remedy = f"stop it, or choose other ports: openbell up {name} --new-ports"
-        checks.append(Check(f"port {port} ({port_name})", False, True, f"in use by {holder(port)}", remedy))
-    return checks
 
 
 def _part(name: str, package: str, locate: Callable[[], object]) -> Check:

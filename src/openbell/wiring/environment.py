@@ -29,7 +29,7 @@ from openbell.core.project import Project, Service
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
 from openbell.ports import AdapterError
-from openbell.wiring.site import Held, Progress, addresses, find_secret, silent
+from openbell.wiring.site import Check, Held, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import base_environment, search_path
 
@@ -251,6 +251,21 @@ class Environment:
     def secret(self, name: str) -> str | None:
         """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
         return find_secret(self.folder, name)
+
+    async def examine(self) -> list[Check]:
+        """Its ports and its supervisor."""
+        name = f"environment {self.name}"
+        if await self.is_up():
+            return [Check(name, True, True, "up")]
+        if not self.supervisor.is_cold():
+            remedy = f"adopt what lives on: openbell up {self.name}"
+            return [Check(name, False, True, "its supervisor was killed, its processes live on", remedy)]
+        checks = [Check(name, True, True, f"down; start it: openbell up {self.name}")]
+        for part, port in self.ports.ports().items():
+            if not is_free(port):
+                remedy = f"stop it, or choose other ports: openbell up {self.name} --new-ports"
+                checks.append(Check(f"port {port} ({part})", False, True, f"in use by {holder(port)}", remedy))
+        return checks
 
     async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
         """Look at it as it is now, and change nothing."""

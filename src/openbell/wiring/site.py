@@ -34,6 +34,16 @@ class Held(msgspec.Struct, frozen=True):
     instances: int
 
 
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was looked at: what was found, and the remedy when it is not good."""
+
+    name: str
+    ok: bool
+    needed: bool
+    found: str
+    remedy: str = ""
+
+
 class Site(Protocol):
     """One environment. Opening it touches nothing; `up` makes it ready, and may be called whenever it must be."""
 
@@ -65,6 +75,12 @@ class Site(Protocol):
 
     def secret(self, name: str) -> str | None:
         """Look up a secret of the environment."""
+
+    def backing_services(self) -> dict[str, str]:
+        """DATABASE_URL and whatever else a program on this machine needs to see the same data; they hold passwords."""
+
+    async def examine(self) -> list[Check]:
+        """What it has of what it needs; looks, and changes nothing."""
 
     async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
         """Look at it as it is now, and change nothing."""

@@ -1,0 +1,221 @@
+"""Start and end a Kubernetes with all that the trading engine needs, on this machine.
+
+    python -m tests.cluster up FOLDER       prints the name of a file of variables to source
+    python -m tests.cluster down FOLDER
+
+The control plane and the node come from the kit that OPENBELL_KIT names, or from the cluster that KUBECONFIG names
+already. Beside it: a registry of images on localhost:5000, PostgreSQL, Valkey, Traefik as the gateway, Prometheus;
+a namespace, a Gateway and Secrets for each of the environments `staging` and `production`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from openbell.adapters.postgres import USER as DATABASE_USER
+from tests.cluster import parts
+from tests.cluster.parts import BRIDGE, MissingError, free_port
+
+PROJECT = "trading-engine"
+ENVIRONMENTS = ("staging", "production")
+BASE_IMAGE = "localhost/trading-engine-base"
+LISTENERS = ("api", "websocket", "fix-gateway")
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Do what the command line asks for."""
+    arguments = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    arguments.add_argument("what", choices=("up", "down"))
+    arguments.add_argument("folder", type=Path)
+    asked = arguments.parse_args()
+    folder: Path = asked.folder.absolute()
+    try:
+        if asked.what == "up":
+            print(up(folder))
+        else:
+            down(folder)
+    except (MissingError, subprocess.CalledProcessError) as error:
+        said = (error.stderr or "") if isinstance(error, subprocess.CalledProcessError) else ""
+        print(f"tests.cluster: {error}\n{said}".rstrip(), file=sys.stderr)
+        if asked.what == "up":
+            down(folder)
+        return 2
+    return 0
+
+
+def up(folder: Path) -> Path:
+    """Start everything; returns the file of variables that lead to it."""
+    kit = _kit()
+    binaries = _run([str(kit / "unpack")]).splitlines()[-1].strip()
+    os.environ["PATH"] = f"{binaries}:{os.environ['PATH']}"
+    down(folder)
+    parts_folder = folder / "parts"
+    parts_folder.mkdir(parents=True, mode=0o700)
+    kubeconfig = Path(_run([str(kit / "kube-up"), "--node", str(folder / "kubernetes")]).splitlines()[-1])
+    os.environ["KUBECONFIG"] = str(kubeconfig)
+    _define_gateway_api(kit)
+    _make_base_image()
+    env = asyncio.run(_start_parts(parts_folder, kubeconfig))
+    variables = {"KUBECONFIG": str(kubeconfig), "PATH": f"{binaries}:$PATH", **env}
+    file = folder / "env"
+    file.touch(mode=0o600)
+    file.write_text("".join(f'export {name}="{value}"\n' for name, value in variables.items()))
+    return file
+
+
+def down(folder: Path) -> None:
+    """End everything that `up` started in the folder, and remove it."""
+    if (folder / "parts").exists():
+        parts.end_all(folder / "parts")
+    if (folder / "kubernetes").exists():
+        with contextlib.suppress(MissingError):
+            subprocess.run([str(_kit() / "kube-down"), str(folder / "kubernetes")], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kit() -> Path:
+    kit = Path(os.environ.get("OPENBELL_KIT") or HERE.parents[2] / "shared" / "kit")
+    if not (kit / "kube-up").exists():
+        raise MissingError("there is no kit with a cluster here; name its folder in OPENBELL_KIT")
+    return kit
+
+
+def _make_base_image() -> None:
+    """Make the image that the engine's is built on, unless it is there: none can be pulled here."""
+    if shutil.which("buildah") is None:
+        raise MissingError("buildah is not installed. On Debian and Ubuntu: apt-get install buildah")
+    if subprocess.run(["buildah", "inspect", BASE_IMAGE], capture_output=True, check=False).returncode:
+        _run([str(HERE.parents[1] / "engine" / "images" / "base-image"), BASE_IMAGE])
+
+
+def _define_gateway_api(kit: Path) -> None:
+    """Bring in the Gateway API, and what this version of the gateway looks for beside the standard channel."""
+    for file in (*sorted((kit / "crds").glob("gateway-api-*.yaml")), HERE / "backendtlspolicy.yaml"):
+        _run(["kubectl", "apply", "--server-side", "--filename", str(file)])
+    for name, older in (("tcproutes", ("v1alpha2",)), ("tlsroutes", ("v1alpha2", "v1alpha3"))):
+        for index in range(1, len(older) + 1):
+            patch = f'[{{"op": "replace", "path": "/spec/versions/{index}/served", "value": true}}]'
+            _run(["kubectl", "patch", "crd", f"{name}.gateway.networking.k8s.io", "--type=json", "--patch", patch])
+
+
+async def _start_parts(folder: Path, kubeconfig: Path) -> dict[str, str]:
+    password, keys = secrets.token_urlsafe(18), f"{secrets.token_hex(12)}:customer,{secrets.token_hex(12)}:smoke"
+    parts.start_registry(folder)
+    database_port = await parts.start_postgres(folder, password, ENVIRONMENTS)
+    ports = {name: {listener: free_port() for listener in LISTENERS} for name in ENVIRONMENTS}
+    counters = free_port()
+    parts.start_traefik(folder, kubeconfig, [port for each in ports.values() for port in each.values()], counters)
+    prometheus = parts.start_prometheus(folder, counters)
+    policy = []
+    for name in ENVIRONMENTS:
+        valkey_port = await parts.start_valkey(folder, f"valkey-{name}", password)
+        _apply(_namespace(name, password, keys, ports[name]))
+        policy.append(_policy(name, database_port, valkey_port, prometheus))
+    _apply(_GATEWAY_CLASS)
+    policy.append(_IMAGE_POLICY)
+    (folder.parent / "policy.toml").write_text("\n".join(policy))
+    return {
+        "OPENBELL_CLUSTER_POLICY": str(folder.parent / "policy.toml"),
+        "DATABASE_URL": f"postgresql://{DATABASE_USER}:{password}@127.0.0.1:{database_port}/production",
+        "TRADING_ENGINE_API_KEYS": keys,
+    }
+
+
+_GATEWAY_CLASS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: traefik}
+spec: {controllerName: traefik.io/gateway-controller}
+"""
+
+
+_IMAGE_POLICY = f"""
+[jobs.image]
+on = []
+[jobs.image.env]
+BASE_IMAGE = "{BASE_IMAGE}"
+REGISTRY = "{parts.REGISTRY}"
+"""
+
+
+def _namespace(name: str, password: str, keys: str, ports: dict[str, int]) -> str:
+    namespace = f"{PROJECT}-{name}"
+    listeners = "".join(
+        f"\n    - {{name: {listener}, port: {port}, protocol: {'TCP' if listener == 'fix-gateway' else 'HTTP'}}}"
+        for listener, port in ports.items()
+    )
+    return f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {namespace}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: database, namespace: {namespace}}}
+stringData: {{username: {DATABASE_USER}, password: "{password}"}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: valkey, namespace: {namespace}}}
+stringData: {{password: "{password}"}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: api-keys, namespace: {namespace}}}
+stringData: {{api-keys: "{keys}"}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: openbell, namespace: {namespace}}}
+spec:
+  gatewayClassName: traefik
+  listeners:{listeners}
+"""
+
+
+def _policy(name: str, database_port: int, valkey_port: int, prometheus_port: int) -> str:
+    at = f"environments.{name}.cluster"
+    small = "\n".join(
+        f'[{at}.settings.services.{service}.resources.requests]\ncpu = "10m"\nmemory = "64Mi"'
+        for service in (*LISTENERS, "worker")
+    )
+    return f"""
+[{at}]
+namespace = "{PROJECT}-{name}"
+metrics_url = "http://127.0.0.1:{prometheus_port}"
+[{at}.settings.database]
+host = "{BRIDGE}"
+port = {database_port}
+name = "{name}"
+sslMode = "disable"
+existingSecret = "database"
+[{at}.settings.valkey]
+host = "{BRIDGE}"
+port = {valkey_port}
+existingSecret = "valkey"
+[{at}.settings.apiKeys]
+existingSecret = "api-keys"
+{small}
+"""
+
+
+def _apply(manifest: str) -> None:
+    subprocess.run(
+        ["kubectl", "apply", "--server-side", "--filename", "-"],
+        input=manifest, text=True, check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, text=True, capture_output=True).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
