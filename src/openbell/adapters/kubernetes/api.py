@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import msgspec
 
@@ -23,6 +23,7 @@ from openbell.ports import AdapterError, Effect
 
 if TYPE_CHECKING:
     import httpx2
+    from lightkube.config.kubeconfig import SingleConfig
 
 T = TypeVar("T")
 
@@ -99,11 +100,15 @@ class Api:
     async def ask_pod(self, pod: str, port: int, path: str, method: Method, body: Any = None) -> "httpx2.Response":
         """Speak HTTP with a pod through the API server, which is reachable wherever the cluster is.
 
-        Returns whatever the pod answered; raises a retryable `AdapterError` when there was no answer.
+        Returns whatever the pod answered; raises a retryable `AdapterError` when there was no answer, and one that is
+        not when the API server lets us through to no pod.
         """
         url = self._path(f"v1/pods/{pod}:{port}/proxy/{path.lstrip('/')}")
         content = None if body is None else msgspec.json.encode(body)
-        return await self._once(method, url, body=content)
+        answer = await self._once(method, url, body=content)
+        if answer.status_code in (UNAUTHORIZED, FORBIDDEN) and _status(answer).kind == "Status":
+            raise _refused(method, url, answer)
+        return answer
 
     async def close(self) -> None:
         """Close the connections."""
@@ -135,8 +140,8 @@ class Api:
             last = attempt == ATTEMPTS - 1
             try:
                 answer = await self._once(method, path, params=params, body=body, content_type=content_type)
-            except AdapterError:
-                if last or not repeatable:
+            except AdapterError as error:
+                if last or not (repeatable and error.retryable):
                     raise
                 await asyncio.sleep(BACKOFF_S * 2**attempt)
                 continue
@@ -157,18 +162,23 @@ class Api:
         body: bytes | None = None,
         content_type: str = "application/json",
     ) -> "httpx2.Response":
+        client = self._connect()
         import httpx2
+        from lightkube.core.exceptions import ConfigError
 
         headers = {"Content-Type": content_type} if body is not None else {}
-        client = self._connect()
         try:
             return await client.request(method, path, params=params, content=body, headers=headers)
-        except (httpx2.HTTPError, OSError) as error:
+        except httpx2.HTTPError as error:
             # Nobody knows whether a request that was not answered took effect, unless it never left.
-            sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
-            message = f"the API server at {client.base_url} does not answer: {error or type(error).__name__}"
+            sent = not isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol))
+            message = f"the API server at {client.base_url} does not answer: {str(error) or type(error).__name__}"
             effect: Effect = "unknown" if sent and method != "GET" else "not_applied"
             raise AdapterError(SYSTEM, method.lower(), message, retryable=True, effect=effect) from error
+        except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
+            # Before a request leaves, a token is read from a file or asked of a program that KUBECONFIG names.
+            message = f"no token for the API server at {client.base_url}: {_words(error)}; see users in KUBECONFIG"
+            raise AdapterError(SYSTEM, "log in", message, effect="not_applied") from error
 
     def _connect(self) -> "httpx2.AsyncClient":
         """Return the client of the running event loop; connections of one that has ended are of no use."""
@@ -181,22 +191,36 @@ class Api:
 def _client(context: str) -> "httpx2.AsyncClient":
     try:
         import httpx2
+        import yaml
         from lightkube.config.client_adapter import AsyncClient, ConnectionParams
         from lightkube.config.kubeconfig import KubeConfig
         from lightkube.core.exceptions import ConfigError
     except ImportError as error:
         message = f"{error.name} is not installed; install it with: pip install 'openbell[kubernetes]'"
         raise AdapterError(SYSTEM, "connect", message, effect="not_applied") from error
+    where = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     try:
-        configuration = KubeConfig.from_env().get(context or None)
-        if configuration is None:
-            message = f'KUBECONFIG has no context "{context}"; see: kubectl config get-contexts'
+        # As kubectl and helm do it: the account of a pod counts only where there is no such file.
+        configuration = KubeConfig.from_env() if not Path(where).exists() else KubeConfig.from_file(where)
+        if context and context not in configuration.contexts:
+            known = ", ".join(configuration.contexts) or "none"
+            message = f'{where} has no context "{context}"; it has: {known}. Set context to one of them'
             raise AdapterError(SYSTEM, "connect", message, effect="not_applied")
-        return AsyncClient(configuration, ConnectionParams(timeout=httpx2.Timeout(REQUEST_TIMEOUT_S), trust_env=False))
-    except (ConfigError, OSError, ValueError) as error:
-        where = os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config"
-        message = f"no cluster: {error}. Name one in KUBECONFIG (now {where})"
+        chosen = cast("SingleConfig", configuration.get(context or None))  # It is None only for a default of None.
+        return AsyncClient(chosen, ConnectionParams(timeout=httpx2.Timeout(REQUEST_TIMEOUT_S), trust_env=False))
+    except (
+        ConfigError, OSError, yaml.YAMLError, httpx2.InvalidURL,
+        AssertionError, AttributeError, KeyError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        # What is missing in the file, or of a wrong type, lightkube says by whatever it stumbles over.
+        message = f"no cluster: {_words(error)}. Name one in KUBECONFIG (now {where})"
         raise AdapterError(SYSTEM, "connect", message, effect="not_applied") from error
+
+
+def _words(error: Exception) -> str:
+    """One line of an error, and of one that says only a name its kind as well."""
+    text = " ".join(str(error).split()) or "it cannot be used"
+    return f"{type(error).__name__}: {text}" if isinstance(error, (AttributeError, KeyError, TypeError)) else text
 
 
 def is_missing(error: AdapterError) -> bool:
@@ -210,11 +234,7 @@ def is_conflict(error: AdapterError) -> bool:
 
 
 def _refused(method: Method, path: str, answer: "httpx2.Response") -> AdapterError:
-    try:
-        message = msgspec.json.decode(answer.content, type=Status).message
-    except msgspec.DecodeError:
-        message = ""
-    message = message or f"{method} {path} answered {answer.status_code}"
+    message = _status(answer).message or f"{method} {path} answered {answer.status_code}"
     if answer.status_code == FORBIDDEN:
         message += ". The permissions that suffice: openbell render rbac ENVIRONMENT"
     if answer.status_code == UNAUTHORIZED:
@@ -227,6 +247,14 @@ def _refused(method: Method, path: str, answer: "httpx2.Response") -> AdapterErr
         retryable=broken or answer.status_code in (TOO_MANY_REQUESTS, CONFLICT),
         effect="unknown" if broken and method != "GET" else "not_applied",
     )
+
+
+def _status(answer: "httpx2.Response") -> Status:
+    """What the API server says of a refusal; empty when somebody else answered, such as a proxy."""
+    try:
+        return msgspec.json.decode(answer.content, type=Status)
+    except ValueError:
+        return Status()
 
 
 def _pause_s(retry_after: str | None, attempt: int) -> float:
@@ -243,6 +271,6 @@ def _pause_s(retry_after: str | None, attempt: int) -> float:
 def _decode(content: bytes, kind: type[T], path: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         message = f"{path} is not what Kubernetes documents: {error}"
         raise AdapterError(SYSTEM, "read", message, effect="not_applied") from error

@@ -56,8 +56,9 @@ class Condition(Read, frozen=True, kw_only=True):
 
 
 class Status(Read, frozen=True, kw_only=True):
-    """The body of a refusal."""
+    """The body of a refusal; `kind` tells it from what a pod answers."""
 
+    kind: str = ""
     message: str = ""
     reason: str = ""
 
