@@ -53,10 +53,14 @@ class Supervisor(Protocol):
 
 
 class ServiceCheck(msgspec.Struct, frozen=True):
-    """What a load balancer must know of a service: its protocol, and the path that tells an instance's health."""
+    """What a load balancer must know of a service: its protocol, and the path that tells an instance's health.
+
+    `closed` are paths that no customer may ask for, although they are served on the same port.
+    """
 
     protocol: str
     health: str
+    closed: tuple[str, ...] = ()
 
 
 class Server(msgspec.Struct, frozen=True):

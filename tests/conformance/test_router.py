@@ -24,6 +24,14 @@ async def test_all_requests_follow_a_change_at_once(world: World) -> None:
         assert (await world.router.weights())[slot] == 100
 
 
+async def test_customers_do_not_operate_services(world: World) -> None:
+    await place_both(world)
+    await world.router.route({"blue": 100}, "blue", key="closed")
+    assert await world.ask("/healthz") == 200
+    for path in ("/drain", "/metrics", "/%64rain"):
+        assert await world.ask(path) == 404
+
+
 async def test_a_share_of_the_requests_goes_to_the_candidate(world: World) -> None:
     await place_both(world)
     await world.router.route({"blue": 70, "green": 30}, "blue", key="share")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 import httpx
 import msgspec
@@ -27,6 +28,9 @@ class World(Protocol):
 
     async def request(self, count: int) -> list[tuple[int, str]]:
         """Do what customers do; returns status and slot of each answer."""
+
+    async def ask(self, path: str) -> int:
+        """Ask for a path as a customer; returns the status."""
 
     async def reset(self) -> None:
         """Empty both slots."""
@@ -56,6 +60,9 @@ class MemoryWorld:
 
     async def request(self, count: int) -> list[tuple[int, str]]:
         return [self._fake.request() for _ in range(count)]
+
+    async def ask(self, path: str) -> int:
+        return 404 if unquote(path) in self._fake.closed() else 200
 
     async def reset(self) -> None:
         for slot in SLOTS:
@@ -90,6 +97,10 @@ class LocalWorld:
                 answer = await http.get(url)
                 found.append((answer.status_code, answer.json()["slot"]))
         return found
+
+    async def ask(self, path: str) -> int:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return (await http.get(self.environment.addresses()["api_url"] + path)).status_code
 
     async def reset(self) -> None:
         for slot in SLOTS:

@@ -47,6 +47,11 @@ class FakeWorld:
         """Make a release known, as the build stage does."""
         self._releases[release.digest] = Content(project, env)
 
+    def closed(self) -> list[str]:
+        """Paths that no customer may ask for."""
+        placed = self._slots.values()
+        return [path for one in placed for service in one.content.project.services.values() for path in service.closed]
+
     async def place(self, slot: str, release: ReleaseRef, replicas: int, *, timeout_s: float, key: str) -> None:
         content = self._content(release.digest)
         placed = self._slots.get(slot)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "up": Command("Environment", "environment", "start an environment on this machine"),
     "down": Command("Environment", "environment", "stop an environment; its data stays"),
     "doctor": Command("Environment", "doctor", "what is missing on this machine, and how to get it"),
+    "render": Command("Environment", "render", "files for other systems, such as permissions in a cluster"),
     "demo": Command("Environment", "demo", "the whole story on this machine, with orders flowing"),
 }
 

@@ -101,6 +101,11 @@ class Service(Frozen, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     drain_timeout_s: float = 30.0
 
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Paths that operate the service and are nobody else's business: handing over, and what it counts."""
+        return (self.drain, self.metrics)
+
 
 class ReleaseInfo(Frozen, frozen=True, kw_only=True):
     """`[release]`: how what was built becomes something that runs on machines.

@@ -16,6 +16,7 @@ import msgspec
 from openbell.adapters.kubernetes.api import Api
 from openbell.adapters.kubernetes.forward import forwarded
 from openbell.adapters.kubernetes.helm import Helm
+from openbell.adapters.kubernetes.permissions import access_for
 from openbell.adapters.kubernetes.platform import Chart, Kubernetes
 from openbell.adapters.kubernetes.prerequisites import Gateway, gateway_problems, read_gateway
 from openbell.adapters.kubernetes.routes import GatewayRoutes
@@ -193,6 +194,16 @@ class ClusterSite:
             fix_sessions=sessions == slot,
             services=tuple(services),
         )
+
+    async def render_permissions(self, root: Path) -> str:
+        """Write down, as YAML, the permissions that suffice for releases of the chart in a project's tree."""
+        import yaml
+
+        images = dict.fromkeys(self.project.services, f"registry.example/image@sha256:{'0' * 64}")
+        values = tuple(root / name for name in self._settings.values)
+        chart = Chart(self.project, root / self._settings.chart, values, images, self._settings.settings)
+        objects = await self.platform.render(chart)
+        return yaml.safe_dump_all(access_for(f"openbell-{self.name}", self._api.namespace, objects), sort_keys=False)
 
     def _chart_of(self, digest: str) -> Chart:
         """Find a release's chart and images. Raises `AdapterError` when this machine does not have the release."""

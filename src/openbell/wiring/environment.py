@@ -283,7 +283,7 @@ def refuse_missing_wheels() -> None:
 
 
 def _checks(services: dict[str, Service]) -> dict[str, ServiceCheck]:
-    return {name: ServiceCheck(service.protocol, service.health) for name, service in services.items()}
+    return {name: ServiceCheck(service.protocol, service.health, service.closed) for name, service in services.items()}
 
 
 def _describe(placements: dict[str, Occupation]) -> str:

@@ -109,6 +109,7 @@ def _render_frontend(service: str, name: str, check: ServiceCheck, place: Place)
         lines += ["  log global", f'  log-format "{LOG_FORMAT}"']
         # A stream would be logged when it ends, in hours; it counts when it begins.
         lines += ["  option logasap"] if check.protocol == "websocket" else []
+        lines += [f"  http-request deny deny_status 404 if {{ path,url_dec -m str {path} }}" for path in check.closed]
         lines.append(f"  http-request set-var(txn.bucket) rand({BUCKETS})")
         lines.append(f"  use_backend %[str({service}:),concat(,txn.bucket),map({place.map_file})]")
     return "\n".join(lines) + "\n"

@@ -24,6 +24,7 @@ from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api, is_miss
 from openbell.adapters.kubernetes.diagnosis import Diagnosis, diagnose
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event, Events, Job, Pod, Pods
+from openbell.adapters.kubernetes.permissions import plural
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
 from openbell.core.project import Project, Service
 from openbell.handover import Method, Remaining, move
@@ -211,6 +212,19 @@ class Kubernetes:
         """The pods of a slot, by service."""
         pods = await self._pods(slot)
         return {service: [pod for pod in pods if _service(pod) == service] for service in sorted(map(_service, pods))}
+
+    async def render(self, chart: Chart) -> list[dict[str, Any]]:
+        """Render every object that a release of this chart may consist of, its migrations as well."""
+        import yaml
+
+        digest = "sha256:" + "0" * 64
+        found: list[dict[str, Any]] = []
+        for phase in ("expand", "contract"):
+            wanted = {"expand": True, "contract": _short(digest) if phase == "contract" else ""}
+            values = _merged(self._values("blue", chart, digest, "", {}), {"migrations": wanted})
+            text = await self._helm.render(self.name_of("blue"), chart.folder, chart.values, values)
+            found += filter(None, yaml.safe_load_all(text))
+        return found
 
     # --- what the methods share
 
@@ -400,7 +414,7 @@ class Kubernetes:
                 one["spec"].setdefault("ttlSecondsAfterFinished", JOB_KEPT_S)
                 job = one
             else:
-                needs[f"{one['apiVersion']}/{_plural(one['kind'])}/{one['metadata']['name']}"] = one
+                needs[f"{one['apiVersion']}/{plural(one['kind'])}/{one['metadata']['name']}"] = one
         return needs, job
 
     async def _wait_job(self, path: str, phase: str) -> None:
@@ -438,12 +452,6 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         below = found.get(name)
         found[name] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return found
-
-
-def _plural(kind: str) -> str:
-    """The resource of a kind, as its path names it: Job is jobs, NetworkPolicy is networkpolicies."""
-    name = kind.lower()
-    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def _service(pod: Pod) -> str:

@@ -140,7 +140,9 @@ class GatewayRoutes:
         fix = service.protocol == "fix"
         shares = {slot: 100 * (slot == sessions) for slot in there} if fix else {s: weights.get(s, 0) for s in there}
         backends = {slot: {"name": f"{self._project}-{slot}-{name}", "port": ports[slot][name]} for slot in there}
-        rules: list[dict[str, Any]] = []
+        # Nobody outside operates a service: these paths match best and lead nowhere.
+        closed = [{"path": {"type": "Exact", "value": path}} for path in service.closed]
+        rules: list[dict[str, Any]] = [] if fix else [{"matches": closed}]
         for slot in there if not fix else ():
             match = {"headers": [{"name": HEADER, "value": slot}]}
             rules.append({"matches": [match], "backendRefs": [{**backends[slot], "weight": 1}]})

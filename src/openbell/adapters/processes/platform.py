@@ -265,9 +265,8 @@ class Processes:
         """Start what is written down for the slot and does not run, wait until it is ready, and send it work."""
         occupation = self.placements()[slot]
         services = made.release.project.services
-        await self._traffic.declare(
-            slot, {name: ServiceCheck(service.protocol, service.health) for name, service in services.items()}
-        )
+        checks = {name: ServiceCheck(one.protocol, one.health, one.closed) for name, one in services.items()}
+        await self._traffic.declare(slot, checks)
         fresh = [instance.name for instance in occupation.instances if not instance.ready]
         try:
             await self._supervisor.add(self._programs(slot, made, occupation))
