@@ -135,10 +135,10 @@ def python_jobs(facts: PythonFacts) -> tuple[ProposedJob, ...]:
         lint = f"{ruff} check --output-format sarif --output-file {{out}}/ruff.sarif ."
         jobs.append(_job("lint", "quality", lint, settings=(("reports", '{ sarif = "ruff.sarif" }'),)))
     else:
-        rules = "E9,F63,F7,F82"
+        rules = "E9,F63,F7"
         lint = f"uvx --python {newest} ruff check --isolated --select {rules}"
         lint += " --output-format sarif --output-file {out}/ruff.sarif ."
-        comment = "Only what is certainly wrong: syntax errors and undefined names. Configure ruff, and drop --select."
+        comment = "Only what is certainly wrong, such as syntax errors. Configure ruff, and drop --select."
         jobs.append(_job("lint", "quality", lint, comment=comment, settings=(("reports", '{ sarif = "ruff.sarif" }'),)))
     if facts.checks_types:
         jobs.append(_types_job(facts, newest))
