@@ -202,6 +202,13 @@ class Event(Read, frozen=True, kw_only=True):
     message: str = ""
     type: str = ""
     count: int = 1
+    last_timestamp: str | None = None
+    event_time: str | None = None
+
+    @property
+    def seen_at(self) -> str:
+        """When it was seen last, as RFC 3339 in UTC; components write it in one of three places."""
+        return self.last_timestamp or self.event_time or self.metadata.creation_timestamp
 
 
 class Events(Read, frozen=True, kw_only=True):
