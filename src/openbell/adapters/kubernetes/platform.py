@@ -116,7 +116,11 @@ class Kubernetes:
             except AdapterError as error:
                 if error.effect == "not_applied" and error.retryable:
                     raise  # Nothing happened, and nobody can be asked to undo it.
-                await self._put_back(slot, chart, before, there)
+                try:
+                    await self._put_back(slot, chart, before, there)
+                except AdapterError as second:
+                    message = f"{error.message}\n{slot} could not be put back: {second.message}"
+                    raise AdapterError(SYSTEM, "place", message, retryable=second.retryable) from error
                 raise AdapterError(SYSTEM, "place", error.message, effect="not_applied") from error
             await self._announce(slot, "Placed", f"{release.version}: {replicas} of each service are ready in {slot}")
 
@@ -196,7 +200,8 @@ class Kubernetes:
             return SideHealth(observed=True)
         pods, events = await asyncio.gather(self._pods(slot), self._events("Unhealthy"))
         names = {pod.metadata.name for pod in pods}
-        own = {service: [pod for pod in pods if _service(pod) == service] for service in map(_service, pods)}
+        services = [one.metadata.labels.get(SERVICE, "") for one in deployments]
+        own = {service: [pod for pod in pods if _service(pod) == service] for service in services}
         order = self._order(deployments[0].metadata.annotations.get(DIGEST, ""), list(own))
         return SideHealth(
             observed=True,
@@ -238,10 +243,10 @@ class Kubernetes:
 
     def _chart(self, digest: str, operation: str) -> Chart:
         chart = self._chart_of(digest)
-        missing = [name for name in chart.project.services if name not in chart.images]
+        missing = [name for name in chart.project.services if "@sha256:" not in chart.images.get(name, "")]
         if missing:
             message = (
-                f"the release has no image for {', '.join(missing)}. A build job leaves images.json in {{out}}: "
+                f"the release has no image by digest for {', '.join(missing)}. A build job leaves images.json in {{out}}: "
                 '{"SERVICE": "REGISTRY/NAME@sha256:DIGEST"}'
             )
             raise AdapterError(SYSTEM, operation, message, effect="not_applied")
@@ -260,7 +265,8 @@ class Kubernetes:
         return [pod for pod in found.items if pod.status.phase not in ("Succeeded", "Failed")]
 
     async def _events(self, reason: str | None = None) -> tuple[Event, ...]:
-        params = {"fieldSelector": f"reason={reason}"} if reason else {"fieldSelector": "type=Warning"}
+        """Events of a reason, or all: that a node is brought for a pod is no warning."""
+        params = {"fieldSelector": f"reason={reason}"} if reason else None
         return (await self._api.read("v1/events", Events, params=params)).items
 
     async def _upgrade(self, slot: str, chart: Chart, digest: str, version: str, replicas: Mapping[str, int]) -> None:
@@ -311,13 +317,14 @@ class Kubernetes:
 
     async def _wait_ready(self, slot: str, wanted: Mapping[str, int], timeout_s: float) -> None:
         """Wait until all pods are ready; raises `AdapterError` at once when waiting cannot help, else in the end."""
-        deadline = time.monotonic() + timeout_s
+        begun = time.monotonic()
         while True:
             deployments, pods = await asyncio.gather(self._deployments(slot), self._pods(slot))
             if len(deployments) == len(wanted) and all(_is_rolled_out(one) for one in deployments):
                 return
-            late = time.monotonic() > deadline
-            found = diagnose(deployments, pods, await self._events())
+            waited_s = time.monotonic() - begun
+            late = waited_s > timeout_s
+            found = diagnose(deployments, pods, await self._events(), waited_s=waited_s)
             if found is not None and (found.hopeless or late):
                 raise await self._unready(found)
             if late:
@@ -415,10 +422,13 @@ class Kubernetes:
                 job = one
             else:
                 needs[f"{one['apiVersion']}/{plural(one['kind'])}/{one['metadata']['name']}"] = one
+        if not job:
+            message = f"{MIGRATION_TEMPLATE} of the chart has no Job for {phase}; write one, or remove release.{phase}"
+            raise AdapterError(SYSTEM, "migrate", message, effect="not_applied")
         return needs, job
 
     async def _wait_job(self, path: str, phase: str) -> None:
-        deadline = time.monotonic() + MIGRATION_TIMEOUT_S
+        begun = time.monotonic()
         selector = {"labelSelector": f"batch.kubernetes.io/job-name={path.rpartition('/')[2]}"}
         while True:
             job = await self._api.read(path, Job)
@@ -426,10 +436,15 @@ class Kubernetes:
             if "Complete" in ended:
                 return
             pods = (await self._api.read("v1/pods", Pods, params=selector)).items
-            found = diagnose((), pods, await self._events())
-            if "Failed" in ended or time.monotonic() > deadline or (found is not None and found.hopeless):
-                lines = await self._last_lines(pods[-1].metadata.name, "") if pods else ""
-                why = found.sentence if found is not None and found.hopeless else f"the Job {phase} failed"
+            waited_s = time.monotonic() - begun
+            found = diagnose((), pods, await self._events(), waited_s=waited_s)
+            late = waited_s > MIGRATION_TIMEOUT_S
+            if "Failed" in ended or late or (found is not None and found.hopeless):
+                newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp, default=None)
+                lines = await self._last_lines(newest.metadata.name, "") if newest else ""
+                why = f"the Job {phase} " + (f"has not ended within {MIGRATION_TIMEOUT_S:g} s" if late else "failed")
+                if found is not None and (found.hopeless or late):
+                    why = found.sentence
                 raise AdapterError(SYSTEM, "migrate", f"{why}\n{lines}".rstrip(), effect="unknown")
             await asyncio.sleep(POLL_S)
 
@@ -461,7 +476,7 @@ def _service(pod: Pod) -> str:
 def _surplus(pods: Sequence[Pod], keep: int) -> list[Pod]:
     """All pods of a service but `keep`, which are the newest ready ones."""
     by_age = sorted(pods, key=lambda pod: (pod.ready, pod.metadata.creation_timestamp, pod.metadata.name))
-    return by_age[: len(by_age) - keep] if keep else by_age
+    return by_age[: max(0, len(by_age) - keep)]
 
 
 def _is_rolled_out(deployment: Deployment) -> bool:
