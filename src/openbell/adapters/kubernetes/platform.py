@@ -246,8 +246,8 @@ class Kubernetes:
         missing = [name for name in chart.project.services if "@sha256:" not in chart.images.get(name, "")]
         if missing:
             message = (
-                f"the release has no image by digest for {', '.join(missing)}. A build job leaves images.json in {{out}}: "
-                '{"SERVICE": "REGISTRY/NAME@sha256:DIGEST"}'
+                f"the release has no image by digest for {', '.join(missing)}. "
+                'A build job leaves images.json in {out}: {"SERVICE": "REGISTRY/NAME@sha256:DIGEST"}'
             )
             raise AdapterError(SYSTEM, operation, message, effect="not_applied")
         return chart

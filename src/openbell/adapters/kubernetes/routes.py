@@ -29,6 +29,13 @@ ACCEPT_POLL_S = 0.05
 HTTP_GROUP, TCP_GROUP = "gateway.networking.k8s.io/v1/httproutes", "gateway.networking.k8s.io/v1/tcproutes"
 
 
+class _Noted(msgspec.Struct, frozen=True):
+    """What a route keeps of the last change that was completed, and of which command it was."""
+
+    key: str
+    change: RouteChange
+
+
 class GatewayRoutes:
     """Implements `openbell.ports.Router` for one environment. `gateway` is "NAME" or "NAMESPACE/NAME"."""
 
@@ -53,14 +60,12 @@ class GatewayRoutes:
                 return known
             await self._require_instances([slot for slot in SLOTS if weights.get(slot) or slot == sessions])
             ports = await self._ports()
+            self._require_ports(ports, weights, sessions)
             begun = time.monotonic()
-            generations = await asyncio.gather(
-                *(self._write(name, weights, sessions, ports, key=key) for name in self._services)
-            )
-            await self._wait_accepted(dict(zip(self._services, generations, strict=True)))
+            await self._wait_accepted(await self._write_all(weights, sessions, ports, key=key))
             switch_ms = (time.monotonic() - begun) * 1000
             change = RouteChange(round(switch_ms, 3), time.time())
-            note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(change).decode()}}}
+            note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(_Noted(key, change)).decode()}}}
             await asyncio.gather(*(self._api.merge(self._path(name), note) for name in self._services))
             return change
 
@@ -102,9 +107,10 @@ class GatewayRoutes:
         """Return what a repeated command did the first time, if it is still in force on every route."""
         routes = [await self._api.find(self._path(name), Route) for name in self._services]
         notes = [route.metadata.annotations if route is not None else {} for route in routes]
-        if not notes or any(one.get(KEY) != key or CHANGE not in one for one in notes):
-            return None
-        return msgspec.json.decode(notes[0][CHANGE], type=RouteChange)
+        # The note is of an earlier command where this one was written and not completed.
+        noted = [_noted(one) for one in notes if one.get(KEY) == key]
+        changes = [one.change for one in noted if one is not None and one.key == key]
+        return changes[0] if changes and len(changes) == len(routes) else None
 
     async def _require_instances(self, slots: list[str]) -> None:
         for slot in slots:
@@ -116,6 +122,15 @@ class GatewayRoutes:
                 message = f"slot {slot} has no instance of {', '.join(missing)} that serves"
                 raise AdapterError(SYSTEM, "route", message, effect="not_applied")
 
+    def _require_ports(self, ports: Mapping[str, Mapping[str, int]], weights: Mapping[str, int], sessions: str) -> None:
+        """Raise `AdapterError` where a route would lead nowhere, because what it leads to has no Service."""
+        for name, service in self._services.items():
+            wanted = [sessions] if service.protocol == "fix" else [slot for slot in SLOTS if weights.get(slot)]
+            missing = [f"{self._project}-{slot}-{name}" for slot in wanted if name not in ports[slot]]
+            if missing:
+                message = f"there is no Service {missing[0]} with a port and the labels {SLOT} and {SERVICE}"
+                raise AdapterError(SYSTEM, "route", message, effect="not_applied")
+
     async def _ports(self) -> dict[str, dict[str, int]]:
         """Ports of the Services of each slot, by slot and service: the first port of each is the one customers use."""
         found: dict[str, dict[str, int]] = {slot: {} for slot in SLOTS}
@@ -124,6 +139,20 @@ class GatewayRoutes:
             if slot in found and one.spec.ports:
                 found[slot][name] = one.spec.ports[0].port
         return found
+
+    async def _write_all(
+        self, weights: Mapping[str, int], sessions: str, ports: Mapping[str, Mapping[str, int]], *, key: str
+    ) -> dict[str, int]:
+        """Apply all routes at once; returns their generations. When some were refused, the others have changed."""
+        written = await asyncio.gather(
+            *(self._write(name, weights, sessions, ports, key=key) for name in self._services), return_exceptions=True
+        )
+        failed = [one for one in written if isinstance(one, BaseException)]
+        for error in failed:
+            if isinstance(error, AdapterError) and error.effect == "not_applied" and len(failed) < len(written):
+                raise AdapterError(SYSTEM, error.operation, error.message, retryable=error.retryable) from error
+            raise error
+        return {name: one for name, one in zip(self._services, written, strict=True) if isinstance(one, int)}
 
     async def _write(
         self,
@@ -174,23 +203,28 @@ class GatewayRoutes:
     async def _wait_accepted(self, generations: Mapping[str, int]) -> None:
         """Wait until the gateway serves what was written; raises `AdapterError` with what it says otherwise."""
         deadline = time.monotonic() + ACCEPT_TIMEOUT_S
-        waiting = dict(generations)
-        said = ""
-        while waiting:
-            for name, generation in list(waiting.items()):
-                route = await self._api.read(self._path(name), Route)
-                said = _problem(route, generation) or ""
-                if not said:
-                    del waiting[name]
-            if waiting and time.monotonic() > deadline:
-                message = f"the gateway {self._gateway} has not accepted {', '.join(waiting)}: {said}"
+        while True:
+            routes = {name: await self._api.read(self._path(name), Route) for name in generations}
+            said = {name: _problem(route, generations[name]) for name, route in routes.items()}
+            late = [f"{name}: {problem}" for name, problem in said.items() if problem]
+            if not late:
+                return
+            if time.monotonic() > deadline:
+                message = f"the gateway {self._gateway} has not accepted {'; '.join(late)}"
                 raise AdapterError(SYSTEM, "route", message, retryable=True)
-            if waiting:
-                await asyncio.sleep(ACCEPT_POLL_S)
+            await asyncio.sleep(ACCEPT_POLL_S)
 
     def _path(self, name: str) -> str:
         group = TCP_GROUP if self._services[name].protocol == "fix" else HTTP_GROUP
         return f"{group}/{self._project}-{name}"
+
+
+def _noted(annotations: Mapping[str, str]) -> _Noted | None:
+    """What a route keeps of the last change; None without it, or where somebody has written something else there."""
+    try:
+        return msgspec.json.decode(annotations.get(CHANGE, ""), type=_Noted)
+    except msgspec.DecodeError:
+        return None
 
 
 def _problem(route: Route, generation: int) -> str | None:
