@@ -1,0 +1,503 @@
+"""Placing, retiring, draining and migrating on a cluster in memory, where something goes wrong or is repeated."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from openbell.adapters.kubernetes import platform as module
+from openbell.adapters.kubernetes.objects import Pod
+from openbell.adapters.kubernetes.platform import (
+    DELETION_COST,
+    DIGEST,
+    MIGRATION_TEMPLATE,
+    SERVICE,
+    SERVING,
+    SLOT,
+    VERSION,
+    Chart,
+    Kubernetes,
+    _merged,
+    _surplus,
+)
+from openbell.core.project import Project, ProjectInfo, ReleaseInfo, Service
+from openbell.ports import AdapterError, ReleaseRef
+from tests.adapters.kubernetes.memory import NAMESPACE, Content, MemoryApi, MemoryHelm, held, pod
+
+ONE, TWO = ReleaseRef("sha256:" + "1" * 64, "1.0.0"), ReleaseRef("sha256:" + "2" * 64, "1.1.0")
+PROJECT = Project(
+    project=ProjectInfo(name="shop"),
+    services={
+        "worker": Service(protocol="leader", run="x", drain_timeout_s=0.05),
+        "api": Service(protocol="http", run="x", drain_timeout_s=0.05),
+    },
+    order=("api", "worker"),
+    release=ReleaseInfo(expand="migrate expand", contract="migrate contract"),
+)
+BAD_IMAGE: Content = {"waiting": {"reason": "ImagePullBackOff", "message": "image: not found"}}
+LOOPS: Content = {"waiting": {"reason": "CrashLoopBackOff"}}
+
+
+class World:
+    """The platform and what it stands on."""
+
+    def __init__(self) -> None:
+        self.api = MemoryApi()
+        self.helm = MemoryHelm(self.api)
+        self.images = {name: f"registry.example/{name}@sha256:{'a' * 64}" for name in PROJECT.services}
+        self.project = PROJECT
+        self.settings: dict[str, Any] = {}
+        self.platform = Kubernetes(
+            self.api, self.helm, project="shop", environment="production", env={"LOG": "info"}, chart_of=self.chart_of
+        )
+
+    def chart_of(self, digest: str) -> Chart:
+        if digest not in (ONE.digest, TWO.digest):
+            raise AdapterError("kubernetes", "release", "unknown", effect="not_applied")
+        return Chart(self.project, Path("chart"), (Path("values.yaml"),), self.images, self.settings)
+
+    async def place(self, slot: str = "blue", release: ReleaseRef = ONE, replicas: int = 2) -> None:
+        await self.platform.place(slot, release, replicas, timeout_s=0.05, key="k")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(module, "POLL_S", 0.001)
+    monkeypatch.setattr("openbell.adapters.kubernetes.api.BACKOFF_S", 0.0)
+    monkeypatch.setattr("openbell.handover.DRAIN_POLL_S", 0.001)
+    return World()
+
+
+@contextlib.asynccontextmanager
+async def refused(message: str, effect: str = "not_applied", *, retryable: bool = False) -> AsyncIterator[None]:
+    with pytest.raises(AdapterError, match=message) as caught:
+        yield
+    assert (caught.value.effect, caught.value.retryable) == (effect, retryable)
+
+
+# --- placing
+
+
+async def test_a_release_is_placed_with_its_images_its_settings_and_who_it_is(world: World) -> None:
+    world.settings = {"config": {"LOG": "debug", "REGION": "eu"}, "database": {"host": "db"}, "openbell": {"slot": "?"}}
+    await world.place()
+    assert held(world.api, "blue") == {"api": 2, "worker": 2}
+    assert await world.platform.placements() == {"blue": module.Placement(ONE.digest, "1.0.0", 4)}
+    image = {"repository": "registry.example/api", "digest": f"sha256:{'a' * 64}"}
+    values = world.helm.values["shop-blue"]
+    assert values["openbell"] == {"environment": "production", "slot": "blue", "release": "1" * 12}
+    assert values["annotations"] == {DIGEST: ONE.digest, VERSION: "1.0.0"}
+    assert values["services"]["api"] == {"replicas": 2, "image": image}
+    assert values["config"] == {"LOG": "info", "REGION": "eu"}
+    assert values["database"] == {"host": "db"}
+    assert values["migrations"] == {"expand": False, "contract": ""}
+
+
+async def test_placing_says_so_to_those_who_look_with_kubectl(world: World) -> None:
+    await world.place()
+    (event,) = world.api.created
+    assert (event["reason"], event["type"]) == ("Placed", "Normal")
+    assert event["message"] == "1.0.0: 2 of each service are ready in blue"
+    assert event["involvedObject"]["uid"].startswith("uid-shop-blue-")
+    assert event["involvedObject"]["namespace"] == event["metadata"]["namespace"] == NAMESPACE
+
+
+async def test_what_cannot_be_announced_is_placed_all_the_same(world: World) -> None:
+    world.api.refusals["POST", "/events"] = (403, "events is forbidden")
+    await world.place()
+    assert held(world.api, "blue") == {"api": 2, "worker": 2}
+
+
+async def test_placing_never_takes_away(world: World) -> None:
+    await world.place(replicas=3)
+    await world.place(replicas=1)
+    assert held(world.api, "blue") == {"api": 3, "worker": 3}
+
+
+async def test_an_occupied_slot_is_refused(world: World) -> None:
+    await world.place()
+    before = list(world.helm.calls)
+    async with refused(r"slot blue holds 1\.0\.0; retire it before 1\.1\.0 is placed there"):
+        await world.place(release=TWO)
+    assert world.helm.calls == before
+
+
+async def test_a_release_without_an_image_by_digest_is_refused(world: World) -> None:
+    world.images = {"api": "registry.example/api:latest"}
+    async with refused("no image by digest for worker, api.*images.json"):
+        await world.place()
+    assert world.helm.calls == []
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (BAD_IMAGE, "its image cannot be had: image: not found"),
+        ({"running": {}}, "not ready within 0.05 s: (worker|api) 0 of 2, (worker|api) 0 of 2"),
+    ],
+)
+async def test_what_does_not_get_ready_leaves_the_slot_empty(world: World, state: Content, message: str) -> None:
+    world.helm.broken = state
+    async with refused(message):
+        await world.place()
+    assert world.helm.calls == [("upgrade", "shop-blue"), ("uninstall", "shop-blue")]
+    assert await world.platform.placements() == {}
+
+
+async def test_a_scale_up_that_fails_is_put_back(world: World) -> None:
+    await world.place(replicas=1)
+    world.helm.broken = BAD_IMAGE
+    async with refused("its image cannot be had"):
+        await world.place(replicas=2)
+    assert world.helm.values["shop-blue"]["services"]["api"]["replicas"] == 1
+    assert held(world.api, "blue") == {"api": 1, "worker": 1}
+
+
+async def test_the_last_lines_of_a_crash_are_told(world: World) -> None:
+    world.helm.broken = LOOPS
+    for name in ("shop-blue-worker-1", "shop-blue-worker-2"):
+        world.api.logs[f"{name} before"] = "reading settings\nRISK_LIMIT is missing\n"
+
+    def crash() -> None:
+        for each in world.api.names("v1/pods"):
+            (status,) = world.api.get(f"v1/pods/{each}")["status"]["containerStatuses"]
+            status |= {"lastState": {"terminated": {"exitCode": 1}}, "restartCount": 1}
+
+    world.helm.afterwards = crash
+    async with refused("shop-blue-worker-1: it ends again and again.*\nreading settings\nRISK_LIMIT is missing$"):
+        await world.place()
+
+
+async def test_a_node_that_is_brought_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openbell.adapters.kubernetes.diagnosis.SCALE_UP_GRACE_S", 0.0)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient cpu"}
+
+    def find_no_node() -> None:
+        for each in world.api.names("v1/pods"):
+            world.api.get(f"v1/pods/{each}")["status"] = {"phase": "Pending", "conditions": [condition]}
+            about = {"kind": "Pod", "name": each}
+            event = {"metadata": {}, "reason": "TriggeredScaleUp", "type": "Normal", "involvedObject": about}
+            world.api.put(f"v1/events/{each}", event)
+
+    world.helm.broken = {}
+    world.helm.afterwards = find_no_node
+    looks = 0
+    pods = world.platform._pods
+
+    async def count(slot: str) -> list[Pod]:
+        nonlocal looks
+        looks += 1
+        return await pods(slot)
+
+    monkeypatch.setattr(world.platform, "_pods", count)
+    async with refused("no node can take it"):
+        await world.place()
+    assert looks > 1, "it was not hopeless at the first look"
+
+
+async def test_where_nothing_happened_nothing_is_undone(world: World) -> None:
+    world.helm.failures["upgrade"] = AdapterError("helm", "upgrade", "busy", retryable=True, effect="not_applied")
+    async with refused("busy", retryable=True):
+        await world.place()
+    assert world.helm.calls == [("upgrade", "shop-blue")]
+
+
+async def test_what_cannot_be_put_back_is_told_with_its_cause(world: World) -> None:
+    world.helm.broken = BAD_IMAGE
+    world.helm.failures["uninstall"] = AdapterError("helm", "uninstall", "connection refused", retryable=True)
+    async with refused(
+        "its image cannot be had: .*\nblue could not be put back: connection refused", "unknown", retryable=True
+    ):
+        await world.place()
+
+
+# --- retiring
+
+
+async def test_retiring_to_none_removes_the_release_and_may_be_repeated(world: World) -> None:
+    await world.place()
+    for _ in range(2):
+        await world.platform.retire("blue", 0, key="k")
+    assert await world.platform.placements() == {}
+    assert [event["reason"] for event in world.api.created] == ["Placed", "Retiring"]
+
+
+async def test_retiring_keeps_so_many_and_never_adds(world: World) -> None:
+    await world.place(replicas=3)
+    await world.platform.retire("blue", 2, key="k")
+    await world.platform.retire("blue", 3, key="k")
+    assert held(world.api, "blue") == {"api": 2, "worker": 2}
+    assert world.helm.values["shop-blue"]["annotations"][VERSION] == "1.0.0"
+
+
+async def test_what_does_not_end_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GONE_TIMEOUT_S", 0.0)
+    leaving = pod("shop-blue-api-9", {SLOT: "blue", SERVICE: "api"})
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T21:30:00Z"
+    world.api.put("v1/pods/elsewhere", leaving)
+    async with refused("still ending after 0 s: shop-blue-api-9", "unknown", retryable=True):
+        await world.platform.retire("blue", 0, key="k")
+
+
+# --- draining
+
+
+def make_pod(name: str, *, ready: bool = True, made: int = 1) -> Pod:
+    return msgspec.convert(pod(name, {}, ready=ready, made=made), Pod)
+
+
+def test_the_surplus_is_what_is_not_ready_then_what_is_oldest() -> None:
+    pods = [make_pod("c", made=3), make_pod("a", made=1), make_pod("d", ready=False, made=4), make_pod("b", made=2)]
+    names = [[one.metadata.name for one in _surplus(pods, keep)] for keep in range(7)]
+    assert names == [["d", "a", "b", "c"], ["d", "a", "b"], ["d", "a"], ["d"], [], [], []]
+
+
+async def test_what_drains_gets_no_more_work_where_others_stay(world: World) -> None:
+    await world.place(replicas=2)
+    world.api.pod_answers = lambda _pod, _method, _body: (200, {"remaining": 0})
+    reports = await world.platform.drain("blue", "green", 1, key="k")
+    assert [report.service for report in reports] == ["api", "worker"]
+    marked = [
+        name
+        for name in world.api.names("v1/pods")
+        if world.api.get(f"v1/pods/{name}")["metadata"]["labels"][SERVING] == "false"
+    ]
+    assert len(marked) == 2
+    assert all(
+        world.api.get(f"v1/pods/{name}")["metadata"]["annotations"] == {DELETION_COST: "-1000"} for name in marked
+    )
+    asked = {path.rpartition("/pods/")[2] for method, path, body in world.api.asked if body == {"to": "green"}}
+    assert asked == {f"{name}:8080/proxy/drain" for name in marked}
+    assert await world.platform.drain("blue", "green", 2, key="k") == []
+    assert await world.platform.drain("green", "blue", 0, key="k") == []
+
+
+async def test_what_drains_whole_goes_on_serving_until_its_routes_are_gone(world: World) -> None:
+    await world.place(replicas=1)
+    await world.platform.drain("blue", "green", 0, key="k")
+    labels = [world.api.get(f"v1/pods/{name}")["metadata"]["labels"] for name in world.api.names("v1/pods")]
+    assert {one[SERVING] for one in labels} == {"true"}
+
+
+async def test_what_moved_and_what_is_left_is_counted(world: World) -> None:
+    await world.place(replicas=2)
+    left = {"api": [7, 7, 5, 2]}
+
+    def answers(name: str, _method: str, _body: Any) -> tuple[int, Any]:
+        rest = left.get("api", []) if "-api-" in name else []
+        return 200, {"remaining": rest.pop(0) if len(rest) > 1 else rest[0] if rest else 0}
+
+    world.api.pod_answers = answers
+    api, worker = await world.platform.drain("blue", "green", 1, key="k")
+    assert (api.service, api.moved, api.remaining) == ("api", 5, 2)
+    assert (worker.service, worker.moved, worker.remaining) == ("worker", 0, 0)
+
+
+async def test_the_side_that_takes_over_is_asked_as_well(world: World) -> None:
+    await world.place("blue", ONE, 1)
+    await world.place("green", TWO, 1)
+    world.api.pod_answers = lambda _pod, _method, _body: (200, {"remaining": 0})
+    await world.platform.drain("blue", "green", 0, key="k")
+    asked = [path for _, path, body in world.api.asked if body == {"to": "green"} and "green-worker" in path]
+    assert len(asked) == 1
+
+
+async def test_a_lead_that_is_kept_is_no_handover(world: World) -> None:
+    await world.place(replicas=1)
+    world.api.pod_answers = lambda name, _method, _body: (200, {"remaining": int("-worker-" in name)})
+    async with refused("did not hand its lead over to green within 0.05 s", "unknown", retryable=True):
+        await world.platform.drain("blue", "green", 0, key="k")
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_what_has_nothing_to_drain_is_drained(world: World, status: int) -> None:
+    await world.place(replicas=1)
+    world.api.pod_answers = lambda _pod, _method, _body: (status, {})
+    assert [report.remaining for report in await world.platform.drain("blue", "green", 0, key="k")] == [0, 0]
+
+
+@pytest.mark.parametrize(("answer", "message"), [((500, {}), "500"), ((200, "ok"), "malformed|invalid")])
+async def test_a_pod_that_cannot_say_what_is_left_is_named(world: World, answer: tuple[int, Any], message: str) -> None:
+    await world.place(replicas=1)
+    world.api.pod_answers = lambda _pod, _method, _body: answer
+    async with refused(f"shop-blue-api-[0-9] did not answer GET /drain: .*({message})", "unknown", retryable=True):
+        await world.platform.drain("blue", "green", 0, key="k")
+
+
+async def test_a_pod_that_has_gone_meanwhile_is_drained(world: World) -> None:
+    await world.place(replicas=2)
+    world.api.refusals["PATCH", "-1"] = (404, "pods not found")
+    assert len(await world.platform.drain("blue", "green", 0, key="k")) == 2
+
+
+# --- observing
+
+
+async def test_a_side_is_seen_in_the_order_of_its_release(world: World) -> None:
+    await world.place(replicas=2)
+    name = next(one for one in world.api.names("v1/pods") if "-api-" in one)
+    world.api.get(f"v1/pods/{name}")["status"]["containerStatuses"][0]["restartCount"] = 3
+    for number, (reason, message, about) in enumerate(
+        [
+            ("Unhealthy", "Readiness probe failed: 503", name),
+            ("Unhealthy", "Startup probe failed: connection refused", name),
+            ("Unhealthy", "Liveness probe failed: 500", "shop-green-api-1"),
+            ("BackOff", "Back-off restarting", name),
+        ]
+    ):
+        event = {"metadata": {}, "reason": reason, "message": message, "involvedObject": {"name": about}, "count": 4}
+        world.api.put(f"v1/events/{number}", event)
+    health = await world.platform.observe("blue")
+    assert [(one.service, one.instances, one.healthy) for one in health.services] == [("api", 2, 2), ("worker", 2, 2)]
+    assert (health.restarts, health.failed_health_checks, health.version) == (3, 4, "1.0.0")
+    assert health.healthy
+
+
+async def test_a_service_without_pods_is_not_healthy(world: World) -> None:
+    await world.place(replicas=1)
+    for name in world.api.names("v1/pods"):
+        if "-worker-" in name:
+            await world.api.delete(f"v1/pods/{name}")
+    health = await world.platform.observe("blue")
+    assert [(one.service, one.instances) for one in health.services] == [("api", 1), ("worker", 0)]
+    assert not health.healthy
+    assert not health.can_serve
+
+
+async def test_pods_that_end_or_have_ended_do_not_count(world: World) -> None:
+    await world.place(replicas=2)
+    first, second, *_ = (one for one in world.api.names("v1/pods") if "-api-" in one)
+    world.api.get(f"v1/pods/{first}")["metadata"]["deletionTimestamp"] = "2026-11-24T21:30:00Z"
+    world.api.get(f"v1/pods/{second}")["status"]["phase"] = "Failed"
+    assert [one.instances for one in (await world.platform.observe("blue")).services] == [0, 2]
+
+
+async def test_an_unused_slot_is_observed_and_empty(world: World) -> None:
+    health = await world.platform.observe("green")
+    assert (health.observed, health.services, health.healthy) == (True, (), False)
+
+
+async def test_a_release_that_this_machine_does_not_know_is_seen_all_the_same(world: World) -> None:
+    await world.place(replicas=1)
+    for name in world.api.names("apps/v1/deployments"):
+        world.api.get(f"apps/v1/deployments/{name}")["metadata"]["annotations"][DIGEST] = "sha256:other"
+    assert [one.service for one in (await world.platform.observe("blue")).services] == ["api", "worker"]
+
+
+# --- migrating
+
+JOB: Content = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "shop-migrate-expand", "annotations": {"helm.sh/hook": "pre-install"}},
+    "spec": {"backoffLimit": 2},
+}
+ACCOUNT: Content = {
+    "apiVersion": "v1",
+    "kind": "ServiceAccount",
+    "metadata": {"name": "shop-migrate-expand", "annotations": {"helm.sh/hook": "pre-install"}},
+}
+POLICY: Content = {**ACCOUNT, "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
+
+
+def end_jobs(world: World, condition: str) -> None:
+    def look(path: str, content: Content) -> None:
+        if "/jobs/" in path:
+            content["status"] = {"conditions": [{"type": condition, "status": "True"}]}
+
+    world.api.on_write = look
+    world.helm.manifests = [ACCOUNT, POLICY, JOB]
+
+
+async def test_a_migration_runs_once_for_each_key_and_cleans_up(world: World) -> None:
+    end_jobs(world, "Complete")
+    for key in ("m1", "m1", "m2"):
+        await world.platform.migrate("expand", ONE.digest, key=key)
+    jobs = world.api.names("batch/v1/jobs")
+    assert len(jobs) == 2
+    job = world.api.get(f"batch/v1/jobs/{jobs[0]}")
+    assert jobs[0].startswith("shop-expand-")
+    assert job["metadata"]["annotations"] == {}, "Helm's hooks are not for what we apply"
+    assert job["spec"] == {"backoffLimit": 2, "ttlSecondsAfterFinished": module.JOB_KEPT_S}
+    assert world.api.names("v1/serviceaccounts") == []
+    assert world.api.names("networking.k8s.io/v1/networkpolicies") == []
+    assert [(path.rpartition("/")[2], force) for path, force in world.api.applied[:3]] == [
+        ("shop-migrate-expand", True),
+        ("shop-migrate-expand", True),
+        (jobs[0], False),
+    ]
+    assert world.helm.calls == [("render", f"shop {MIGRATION_TEMPLATE}")] * 2
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [("expand", {"expand": True, "contract": ""}), ("contract", {"expand": False, "contract": "1" * 12})],
+)
+async def test_the_chart_is_asked_for_one_phase_of_this_release(world: World, phase: str, expected: Content) -> None:
+    end_jobs(world, "Complete")
+    await world.platform.migrate(phase, ONE.digest, key="m")
+    assert world.helm.values["shop"]["migrations"] == expected
+    assert world.helm.values["shop"]["openbell"]["release"] == "1" * 12
+
+
+async def test_a_release_without_a_migration_needs_none(world: World) -> None:
+    world.project = msgspec.structs.replace(PROJECT, release=ReleaseInfo())
+    for phase in ("expand", "contract"):
+        await world.platform.migrate(phase, ONE.digest, key="m")
+    assert world.api.asked == []
+    assert world.helm.calls == []
+
+
+async def test_a_chart_without_a_migration_is_told(world: World) -> None:
+    async with refused(
+        "templates/migration.yaml of the chart has no Job for expand; write one, or remove release.expand"
+    ):
+        await world.platform.migrate("expand", ONE.digest, key="m")
+    assert world.api.applied == []
+
+
+async def test_a_migration_that_fails_is_told_with_its_last_lines(world: World) -> None:
+    end_jobs(world, "Failed")
+    original = world.api.on_write
+
+    def look(path: str, content: Content) -> None:
+        original(path, content)
+        for number, text in ((2, "new: relation exists"), (1, "old: relation exists")):
+            name = f"migrate-{number}"
+            labels = {"batch.kubernetes.io/job-name": path.rpartition("/")[2]}
+            world.api.put(f"v1/pods/{name}", pod(name, labels, ready=False, made=number))
+            world.api.logs[name] = text
+
+    world.api.on_write = look
+    for _ in range(2):
+        async with refused("^kubernetes: migrate: the Job expand failed\nnew: relation exists$", "unknown"):
+            await world.platform.migrate("expand", ONE.digest, key="m")
+    assert world.api.names("v1/serviceaccounts") == []
+
+
+async def test_a_migration_that_takes_too_long_is_not_said_to_have_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MIGRATION_TIMEOUT_S", 0.0)
+    world.helm.manifests = [JOB]
+    async with refused("the Job expand has not ended within 0 s", "unknown"):
+        await world.platform.migrate("expand", ONE.digest, key="m")
+
+
+# --- values
+
+
+def test_values_are_laid_over_each_other_branch_by_branch() -> None:
+    under = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}, "h": 1}
+    over = {"a": {"c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
+    assert _merged(under, over) == {"a": {"b": 1, "c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
+    assert under["a"] == {"b": 1, "c": {"d": 2}}, "what is below stays as it is"
+
+
+async def test_a_whole_release_is_rendered_with_both_migrations(world: World) -> None:
+    world.helm.manifests = [ACCOUNT, JOB]
+    assert await world.platform.render(world.chart_of(ONE.digest)) == [ACCOUNT, JOB] * 2
+    assert world.helm.values["shop-blue"]["migrations"] == {"expand": True, "contract": "0" * 12}
