@@ -121,6 +121,7 @@ class MemoryHelm(Helm):
         self.broken: Content | None = None
         self.failures: dict[str, AdapterError] = {}
         self.manifests: list[Content] = []
+        self.afterwards: Callable[[], None] = lambda: None
         self._made = 0
 
     async def upgrade(self, name: str, chart: Path, files: Sequence[Path], values: Mapping[str, Any]) -> None:
@@ -131,6 +132,7 @@ class MemoryHelm(Helm):
             self._scale(
                 f"{name}-{service}", {SLOT: slot, SERVICE: service}, settings["replicas"], values["annotations"]
             )
+        self.afterwards()
 
     async def uninstall(self, name: str) -> None:
         self._called("uninstall", name)
