@@ -145,11 +145,20 @@ async def test_a_node_that_is_brought_is_waited_for(world: World, monkeypatch: p
     assert looks > 1, "it was not hopeless at the first look"
 
 
-async def test_where_nothing_happened_nothing_is_undone(world: World) -> None:
-    world.helm.failures["upgrade"] = AdapterError("helm", "upgrade", "busy", retryable=True, effect="not_applied")
-    async with refused("busy", retryable=True):
+@pytest.mark.parametrize("retryable", [True, False])
+async def test_where_nothing_happened_nothing_is_undone(world: World, *, retryable: bool) -> None:
+    world.helm.failures["upgrade"] = AdapterError("helm", "upgrade", "no", retryable=retryable, effect="not_applied")
+    async with refused("no", retryable=retryable):
         await world.place()
     assert world.helm.calls == [("upgrade", "shop-blue")]
+
+
+async def test_what_cannot_be_looked_at_is_put_back(world: World) -> None:
+    world.api.refusals["GET", "/events"] = (403, "cannot list events")
+    world.helm.broken = BAD_IMAGE
+    async with refused("cannot list events"):
+        await world.place()
+    assert world.helm.calls == [("upgrade", "shop-blue"), ("uninstall", "shop-blue")]
 
 
 async def test_what_cannot_be_put_back_is_told_with_its_cause(world: World) -> None:

@@ -39,6 +39,9 @@ async def forwarded(
             )  # fmt: skip
             stack.push_async_callback(_end, process)
             ports[name] = await _port_of(process, service)
+            # It says a line for each connection, and would stop when nobody takes them.
+            reading = asyncio.create_task(_read_on(process))
+            stack.callback(reading.cancel)
         yield ports
 
 
@@ -54,6 +57,11 @@ async def _port_of(process: asyncio.subprocess.Process, service: str) -> int:
     text = said.decode(errors="replace").strip() or f"no answer within {START_TIMEOUT_S:g} s"
     message = f"service/{service} cannot be reached: {text}"
     raise AdapterError(SYSTEM, "port-forward", message, retryable=True, effect="not_applied")
+
+
+async def _read_on(process: asyncio.subprocess.Process) -> None:
+    while process.stdout is not None and await process.stdout.read(65536):
+        pass
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -8,8 +8,10 @@ Source: https://helm.sh/docs/helm/
 
 import asyncio
 import contextlib
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,26 @@ from openbell.ports import AdapterError
 SYSTEM = "helm"
 HISTORY_MAX = 10
 LAST_LINES = 12
+PENDING_TIMEOUT_S = 30.0
+"""How long another Helm may be at work on a release. Ours waits for nothing, so what takes longer was killed."""
+PENDING_POLL_S = 1.0
+END_TIMEOUT_S = 5.0
+_BUSY = "another operation (install/upgrade/rollback) is in progress"
+_UNREACHABLE = ("connection refused", "i/o timeout", "EOF", "TLS handshake")
+_UNTOUCHED = re.compile(
+    r"cluster unreachable|specifications of the schema|execution error at|parse error|no such file or directory"
+    r'|path "[^"]*" not found|Chart.yaml file is missing',
+    re.IGNORECASE,
+)
+"""What Helm says before it has done anything: nobody answers, or chart and values do not fit."""
 
 
-class Installed(msgspec.Struct, frozen=True):
-    """A release as `helm list` tells it; `status` is "deployed", "failed", "pending-install" ..."""
+class _Info(msgspec.Struct, frozen=True):
+    status: str = ""
 
-    name: str
-    status: str
-    chart: str = ""
-    revision: str = ""
+
+class _Release(msgspec.Struct, frozen=True):
+    info: _Info = _Info()
 
 
 class Helm:
@@ -41,11 +54,18 @@ class Helm:
     async def upgrade(self, name: str, chart: Path, files: Sequence[Path], values: Mapping[str, Any]) -> None:
         """Install a release, or bring it to other values; returns when the API server has taken it, not when it runs.
 
-        Raises `AdapterError` with what Helm says; a release that another Helm left half-way is brought on.
+        Raises `AdapterError` with what Helm says. What a Helm that was killed has left half-way is taken back first.
         """
         with _written(values) as path:
             arguments = ["upgrade", name, str(chart), "--install", "--history-max", str(HISTORY_MAX)]
-            await self._run("upgrade", [*arguments, *_files((*files, path))])
+            arguments += _files((*files, path))
+            try:
+                await self._run("upgrade", arguments)
+            except AdapterError as error:
+                if _BUSY not in error.message:
+                    raise
+                await self._end_pending(name)
+                await self._run("upgrade", arguments)
 
     async def render(
         self, name: str, chart: Path, files: Sequence[Path], values: Mapping[str, Any], *, only: str | None = None
@@ -59,11 +79,24 @@ class Helm:
         """Take a release away; nothing if it is not there. Its pods end after this returns."""
         await self._run("uninstall", ["uninstall", name, "--ignore-not-found"])
 
-    async def installed(self, name: str) -> Installed | None:
-        """Return a release in any state; None when there is none."""
-        output = await self._run("list", ["list", "--all", "--filter", f"^{name}$", "--output", "json"])
-        found = msgspec.json.decode(output or "[]", type=list[Installed])
-        return found[0] if found else None
+    async def _end_pending(self, name: str) -> None:
+        """Wait until no other Helm is at work on a release; take back what one that was killed has left."""
+        deadline = time.monotonic() + PENDING_TIMEOUT_S
+        while (status := await self._status(name)).startswith("pending-"):
+            if time.monotonic() > deadline:
+                back = ["uninstall", name] if status == "pending-install" else ["rollback", name]
+                await self._run(back[0], back)
+                return
+            await asyncio.sleep(PENDING_POLL_S)
+
+    async def _status(self, name: str) -> str:
+        """Ask for the status of a release: "deployed", "failed", "pending-upgrade" ..."""
+        output = await self._run("status", ["status", name, "--output", "json"])
+        try:
+            return msgspec.json.decode(output, type=_Release).info.status
+        except msgspec.DecodeError as error:
+            message = f"the status of {name} is not what Helm documents: {error}"
+            raise AdapterError(SYSTEM, "status", message, effect="not_applied") from error
 
     async def _run(self, operation: str, arguments: Sequence[str]) -> str:
         program = shutil.which("helm")
@@ -81,22 +114,34 @@ class Helm:
         try:
             output, errors = await process.communicate()
         except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
+            await _end(process)
             raise
         if process.returncode:
             raise _failure(operation, errors.decode(errors="replace"))
         return output.decode(errors="replace")
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    for end in (process.terminate, process.kill):
+        with contextlib.suppress(ProcessLookupError):
+            end()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), END_TIMEOUT_S)
+            return
+
+
 def _failure(operation: str, text: str) -> AdapterError:
-    message = "\n".join(text.strip().splitlines()[-LAST_LINES:]).removeprefix("Error: ")
-    unreachable = any(words in text for words in ("connection refused", "i/o timeout", "EOF", "TLS handshake"))
-    busy = "another operation (install/upgrade/rollback) is in progress" in text
-    changed = operation in ("upgrade", "uninstall")
+    """Make an error of what Helm said; what it warned of before is left out."""
+    said = text[text.rfind("\nError: ") + 1 :] if "\nError: " in text else text
+    message = "\n".join(said.strip().removeprefix("Error: ").splitlines()[-LAST_LINES:])
+    busy = _BUSY in text
+    changed = operation not in ("template", "status") and not busy and not _UNTOUCHED.search(text)
     return AdapterError(
-        SYSTEM, operation, message, retryable=unreachable or busy, effect="unknown" if changed else "not_applied"
+        SYSTEM,
+        operation,
+        message or "helm failed and does not say why",
+        retryable=busy or any(words in text for words in _UNREACHABLE),
+        effect="unknown" if changed else "not_applied",
     )
 
 

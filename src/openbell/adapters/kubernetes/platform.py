@@ -110,11 +110,13 @@ class Kubernetes:
                 raise AdapterError(SYSTEM, "place", message, effect="not_applied")
             there = {one.metadata.labels.get(SERVICE, ""): one.spec.replicas for one in await self._deployments(slot)}
             wanted = {service: max(replicas, there.get(service, 0)) for service in chart.project.services}
+            upgraded = False
             try:
                 await self._upgrade(slot, chart, release.digest, release.version, wanted)
+                upgraded = True
                 await self._wait_ready(slot, wanted, timeout_s)
             except AdapterError as error:
-                if error.effect == "not_applied" and error.retryable:
+                if error.effect == "not_applied" and (error.retryable or not upgraded):
                     raise  # Nothing happened, and nobody can be asked to undo it.
                 try:
                     await self._put_back(slot, chart, before, there)
