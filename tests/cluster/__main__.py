@@ -54,7 +54,7 @@ def up(folder: Path) -> Path:
     """Start everything; returns the file of variables that lead to it."""
     kit = _kit()
     binaries = _run([str(kit / "unpack")]).splitlines()[-1].strip()
-    os.environ["PATH"] = f"{binaries}:{os.environ['PATH']}"
+    os.environ["PATH"] = os.pathsep.join([binaries, str(Path(sys.executable).parent), os.environ["PATH"]])
     down(folder)
     parts_folder = folder / "parts"
     parts_folder.mkdir(parents=True, mode=0o700)
@@ -119,6 +119,9 @@ async def _start_parts(folder: Path, kubeconfig: Path) -> dict[str, str]:
         _apply(_namespace(name, password, keys, ports[name]))
         policy.append(_policy(name, database_port, valkey_port, prometheus))
     _apply(_GATEWAY_CLASS)
+    for name in ENVIRONMENTS:
+        where = ["--namespace", f"{PROJECT}-{name}"]
+        _run(["kubectl", "wait", *where, "gateway/openbell", "--for=condition=Programmed", "--timeout=60s"])
     policy.append(_IMAGE_POLICY)
     (folder.parent / "policy.toml").write_text("\n".join(policy))
     return {

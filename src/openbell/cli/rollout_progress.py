@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from openbell.cli.terminal import console, harmless, is_lively, paint, say
 from openbell.core.analysis.limits import Sample, Tick, quantile_ms, total
 from openbell.core.events import AnyEvent
-from openbell.core.narrative import describe, duration, headline, step_text
+from openbell.core.narrative import describe, duration, headline, milliseconds, step_text
 from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Hold, Watch
 
@@ -148,7 +148,7 @@ def _taken_back(state: Rollout) -> list[str]:
     if state.routed:
         lines.append(f"  {state.candidate_errors} of {state.candidate_requests} requests that it answered failed.")
     if plan.stable is not None:
-        took = f" (switch took {state.switch_ms:.2g} ms)" if state.switch_ms is not None and state.routed else ""
+        took = f" (switch took {milliseconds(state.switch_ms)})" if state.switch_ms is not None and state.routed else ""
         lines.append(f"  Traffic is on {plan.stable.slot} {plan.stable.version}{took}.")
     return lines
 

@@ -107,6 +107,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def milliseconds(value_ms: float) -> str:
+    """Write a short time with two digits that count: `0.086 ms`, `120 ms`."""
+    return f"{value_ms:.0f} ms" if value_ms >= 10 else f"{value_ms:.2g} ms"
+
+
 def _share(errors: int, requests: int) -> str:
     if not requests:
         return "no requests"
@@ -140,7 +145,7 @@ def _event(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[str]
 def _succeeded(before: Rollout | None, event: CommandSucceeded) -> list[str]:
     command = next((c for c in before.outstanding if c.id == event.id), None) if before else None
     if isinstance(command, SetRoute):
-        took = f", switch took {event.switch_ms:.2g} ms" if event.switch_ms is not None else ""
+        took = f", switch took {milliseconds(event.switch_ms)}" if event.switch_ms is not None else ""
         weights = " / ".join(f"{slot} {weight} %" for slot, weight in sorted(command.weights.items()))
         return [f"traffic is {weights}{took}"]
     return [event.detail] if event.detail and command is not None else []

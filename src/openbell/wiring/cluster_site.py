@@ -225,4 +225,10 @@ class ClusterSite:
 
     def _images(self, path: Path) -> dict[str, str]:
         """Read `{"SERVICE": "REPOSITORY@sha256:DIGEST"}`; a release without images has none."""
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+        if not path.exists():
+            return {}
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        except msgspec.DecodeError as error:
+            message = f'the release\'s {IMAGES} is not {{"SERVICE": "REPOSITORY@sha256:DIGEST"}}: {error}'
+            raise AdapterError("kubernetes", "release", message, effect="not_applied") from error
