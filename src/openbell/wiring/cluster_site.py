@@ -134,6 +134,10 @@ class ClusterSite:
             name: (f"{self.platform.name_of(slot)}-{name}", port)
             for name, port in (await self.router.ports(slot)).items()
         }
+        missing = [name for name in self.router.listeners if name not in services]
+        if missing:
+            message = f"slot {slot} has no Service of {', '.join(missing)}; is a release placed there?"
+            raise AdapterError("kubernetes", "reach", message, effect="not_applied")
         async with forwarded(self._settings.context, self._api.namespace, services) as ports:
             yield addresses(self.project, lambda name: ("127.0.0.1", ports[name]))
 
@@ -143,6 +147,9 @@ class ClusterSite:
             message = f"the Gateway {self._settings.gateway} does not say where it answers; name it: address = ..."
             raise AdapterError("kubernetes", "gateway", message, effect="not_applied")
         ports = {listener.name: listener.port for listener in gateway.spec.listeners}
+        if not ports.keys() >= set(self.router.listeners):
+            message = "; ".join(gateway_problems(gateway, list(self.router.listeners)))
+            raise AdapterError("kubernetes", "gateway", message, effect="not_applied")
         return addresses(self.project, lambda name: (known, ports[name]))
 
     def secret(self, name: str) -> str | None:
@@ -184,7 +191,9 @@ class ClusterSite:
                 )
                 for pod in pods
             )
-            services.append(ServiceStatus(name, self.project.services[name].protocol, None, instances))
+            # A release may have services that the configuration does not have any more.
+            known = self.project.services.get(name)
+            services.append(ServiceStatus(name, known.protocol if known else "", None, instances))
         return SlotStatus(
             slot=slot,
             release=held.digest,
@@ -211,7 +220,7 @@ class ClusterSite:
         try:
             release = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Release)
             images = self._images(folder / "artifacts" / IMAGES)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             message = f"the release {digest[:19]} is not whole on this machine: {error}. Build it again: openbell run"
             raise AdapterError("kubernetes", "release", message, effect="not_applied") from error
         chart = folder / "config" / self._settings.chart
@@ -221,6 +230,12 @@ class ClusterSite:
             )
             raise AdapterError("kubernetes", "release", message, effect="not_applied")
         values = tuple(folder / "config" / name for name in self._settings.values)
+        missing = [str(path.relative_to(folder / "config")) for path in values if not path.is_file()]
+        if missing:
+            message = (
+                f"the release {digest[:19]} has no values file {', '.join(missing)}; was it built before it was named?"
+            )
+            raise AdapterError("kubernetes", "release", message, effect="not_applied")
         return Chart(release.project, chart, values, images, self._settings.settings)
 
     def _images(self, path: Path) -> dict[str, str]:
@@ -229,6 +244,6 @@ class ClusterSite:
             return {}
         try:
             return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             message = f'the release\'s {IMAGES} is not {{"SERVICE": "REPOSITORY@sha256:DIGEST"}}: {error}'
             raise AdapterError("kubernetes", "release", message, effect="not_applied") from error

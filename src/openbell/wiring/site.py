@@ -103,6 +103,7 @@ def addresses(project: Project, where: Callable[[str], tuple[str, int]]) -> dict
         if service.protocol != "leader":
             key, form = ADDRESS_FORMS[service.protocol]
             host, port = where(name)
+            host = f"[{host}]" if ":" in host else host
             found[f"{name}_{key}"] = form.format(host=host, port=port)
     return found
 

@@ -87,7 +87,7 @@ class MemoryApi(Api):
             self.on_write(path, known)
             return answer(200, known)
         if known is None:
-            last = path.partition(f"/namespaces/{self.namespace}/")[2]
+            last = path.partition("/namespaces/")[2].partition("/")[2]
             if method == "GET" and "/" not in last:
                 return answer(200, {"kind": "List", "items": self._select(path, params)})
             return answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{last} not found"})

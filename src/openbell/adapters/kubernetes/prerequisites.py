@@ -52,6 +52,10 @@ class Gateway(Read, frozen=True, kw_only=True):
     status: GatewayStatus = GatewayStatus()
 
 
+_GOOD = {"Accepted": "True", "Programmed": "True", "ResolvedRefs": "True", "Conflicted": "False"}
+"""Conditions of a listener and what they are when it works; of others nobody knows which way round they are."""
+
+
 async def read_gateway(api: Api, gateway: str) -> Gateway:
     """Get a gateway by NAME or NAMESPACE/NAME. Raises `AdapterError` with the remedy when there is none."""
     namespace, _, name = gateway.rpartition("/")
@@ -73,12 +77,14 @@ def gateway_problems(gateway: Gateway, services: list[str]) -> list[str]:
     if programmed is None or programmed.status != "True":
         said = programmed.message if programmed else "no controller has looked at it"
         problems.append(f"the Gateway {name} (class {gateway.spec.gateway_class_name}) serves nothing yet: {said}")
-    known = {listener.name for listener in gateway.spec.listeners}
+    known = [listener.name for listener in gateway.spec.listeners]
+    having = ", ".join(known) or "none"
     missing = [service for service in services if service not in known]
     if missing:
-        problems.append(f"the Gateway {name} has no listener called {', '.join(missing)}; it has {', '.join(known)}")
+        problems.append(f"the Gateway {name} has no listener called {', '.join(missing)}; it has {having}")
     for listener in gateway.status.listeners:
-        bad = [one for one in listener.conditions if (one.type == "Conflicted") == (one.status == "True")]
+        bad = [one for one in listener.conditions if one.status != _GOOD.get(one.type, one.status)]
         if listener.name in services and bad:
-            problems.append(f"the listener {listener.name} of the Gateway {name} does not work: {bad[0].message}")
+            why = bad[0].message or bad[0].reason or bad[0].type
+            problems.append(f"the listener {listener.name} of the Gateway {name} does not work: {why}")
     return problems
