@@ -8,5 +8,7 @@ from hypothesis import settings
 settings.register_profile("openbell", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("openbell")
 
-for name in [name for name in os.environ if name.startswith("OPENBELL_") and not name.startswith("OPENBELL_TEST_")]:
+# OPENBELL_CLUSTER_ says what is in the cluster that KUBECONFIG leads to; openbell itself reads none of it.
+_KEPT = ("OPENBELL_TEST_", "OPENBELL_CLUSTER_")
+for name in [name for name in os.environ if name.startswith("OPENBELL_") and not name.startswith(_KEPT)]:
     del os.environ[name]

@@ -5,7 +5,8 @@
 
 The control plane and the node come from the kit that OPENBELL_KIT names, or from the cluster that KUBECONFIG names
 already. Beside it: a registry of images on localhost:5000, PostgreSQL, Valkey, Traefik as the gateway, Prometheus;
-a namespace, a Gateway and Secrets for each of the environments `staging` and `production`.
+a namespace, a Gateway and Secrets for each of the environments `staging` and `production`; and the gateway listens on
+ports that nobody's Gateway names yet, for tests that bring their own (tests/cluster/live.py).
 """
 
 import argparse
@@ -20,12 +21,14 @@ from pathlib import Path
 
 from openbell.adapters.postgres import USER as DATABASE_USER
 from tests.cluster import parts
-from tests.cluster.parts import BRIDGE, MissingError, free_port
+from tests.cluster.parts import BRIDGE, MissingError, free_ports
 
 PROJECT = "trading-engine"
 ENVIRONMENTS = ("staging", "production")
 BASE_IMAGE = "localhost/trading-engine-base"
 LISTENERS = ("api", "websocket", "fix-gateway")
+SPARE_PORTS = 24
+"""How many ports tests may name in Gateways of their own; several run at the same time."""
 HERE = Path(__file__).parent
 
 
@@ -109,9 +112,11 @@ async def _start_parts(folder: Path, kubeconfig: Path) -> dict[str, str]:
     password, keys = secrets.token_urlsafe(18), f"{secrets.token_hex(12)}:customer,{secrets.token_hex(12)}:smoke"
     parts.start_registry(folder)
     database_port = await parts.start_postgres(folder, password, ENVIRONMENTS)
-    ports = {name: {listener: free_port() for listener in LISTENERS} for name in ENVIRONMENTS}
-    counters = free_port()
-    parts.start_traefik(folder, kubeconfig, [port for each in ports.values() for port in each.values()], counters)
+    named = len(ENVIRONMENTS) * len(LISTENERS)
+    counters, *gateway_ports = free_ports(1 + named + SPARE_PORTS)
+    parts.start_traefik(folder, kubeconfig, gateway_ports, counters)
+    left, spare = iter(gateway_ports), gateway_ports[named:]
+    ports = {name: {listener: next(left) for listener in LISTENERS} for name in ENVIRONMENTS}
     prometheus = parts.start_prometheus(folder, counters)
     policy = []
     for name in ENVIRONMENTS:
@@ -126,6 +131,8 @@ async def _start_parts(folder: Path, kubeconfig: Path) -> dict[str, str]:
     (folder.parent / "policy.toml").write_text("\n".join(policy))
     return {
         "OPENBELL_CLUSTER_POLICY": str(folder.parent / "policy.toml"),
+        "OPENBELL_CLUSTER_PORTS": " ".join(map(str, spare)),
+        "OPENBELL_CLUSTER_COUNTERS": str(counters),
         "DATABASE_URL": f"postgresql://{DATABASE_USER}:{password}@127.0.0.1:{database_port}/production",
         "TRADING_ENGINE_API_KEYS": keys,
     }
