@@ -20,7 +20,7 @@ from openbell.core.project import (
     WatchLimits,
 )
 from openbell.core.ranges import RANGES, Range, plain
-from openbell.core.validation import count_people, validate
+from openbell.core.validation import OBJECT_NAME_MAX, count_people, validate
 from tests.fakes.configurations import SOUND, changed, convert, parse
 
 
@@ -181,6 +181,71 @@ def test_a_sound_configuration_has_no_problems() -> None:
 def test_each_rule_says_what_is_wrong(lines: str, message: str) -> None:
     found = messages(changed(lines))
     assert [one for one in found if message in one], found
+
+
+CLUSTERED = "[environments.production.cluster]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            '[project]\nname = "Engine"\n' + CLUSTERED,
+            'project.name: "Engine" is to be part of the names of objects in a cluster, which may have at most 28 of',
+        ),
+        ('[project]\nname = "engine-"\n' + CLUSTERED, 'project.name: "engine-" is to be part'),
+        ('[project]\nname = "9engine"\n' + CLUSTERED, 'project.name: "9engine" is to be part'),
+        (f'[project]\nname = "{"x" * 29}"\n{CLUSTERED}', "project.name: "),
+        ('[services.a_b]\nprotocol = "http"\nrun = "x"\n' + CLUSTERED, 'services.a_b: "a_b" is to be part'),
+        (
+            '[environments."eu.west"]\ntag = "x"\n[environments."eu.west".cluster]',
+            'environments.eu.west: "eu.west" is to be part of the names',
+        ),
+        (
+            f'{CLUSTERED}\nnamespace = "Trading"',
+            'environments.production.cluster.namespace: cluster.namespace = "Trading": a namespace has at most 63',
+        ),
+        (f'{CLUSTERED}\nnamespace = "a/b"', 'cluster.namespace = "a/b"'),
+        (f'{CLUSTERED}\nnamespace = "{"x" * 64}"', "cluster.namespace"),
+        (f'{CLUSTERED}\nchart = ""', 'cluster.chart = "": is empty'),
+        (f'{CLUSTERED}\nchart = "/srv/chart"', 'cluster.chart = "/srv/chart": name a folder of the tree, by its path'),
+        (f'{CLUSTERED}\nchart = "../chart"', 'cluster.chart = "../chart"'),
+        (f'{CLUSTERED}\nchart = "a/../../chart"', 'cluster.chart = "a/../../chart"'),
+        (f'{CLUSTERED}\nvalues = ["ok.yaml", "../b.yaml"]', 'cluster.values = "../b.yaml": name files of the tree'),
+        (f'{CLUSTERED}\ngateway = "a/b/c"', 'cluster.gateway = "a/b/c": write NAME or NAMESPACE/NAME.'),
+        (f'{CLUSTERED}\ngateway = "Openbell"', 'cluster.gateway = "Openbell"'),
+        (f'{CLUSTERED}\naddress = "http://x"', 'cluster.address = "http://x": write a host name or an IP address'),
+        (f'{CLUSTERED}\nmetrics_url = "x:9090"', 'cluster.metrics_url = "x:9090": write http://HOST:PORT'),
+        (f'{CLUSTERED}\nmetrics_url = "http://"', 'cluster.metrics_url = "http://"'),
+    ],
+)
+def test_each_rule_of_a_cluster_says_what_is_wrong(lines: str, message: str) -> None:
+    found = messages(changed(lines))
+    assert [one for one in found if message in one], found
+
+
+def test_names_that_are_none_in_a_cluster_are_fine_elsewhere() -> None:
+    assert messages(changed('[project]\nname = "Engine_9"\n[services.a_b]\nprotocol = "http"\nrun = "x"')) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        'namespace = "trading-eu"\ngateway = "gateways/openbell"\naddress = "trade.example"\ncontext = "arn:aws:eks:x"',
+        'gateway = "openbell.v2"\naddress = "2001:db8::1"\nmetrics_url = "https://prometheus.example/tenant/a/"',
+        'chart = "deploy/..chart"\nvalues = ["deploy/values-eks.yaml", "b..yaml"]\nsettings = { a = { b = [1] } }',
+        'chart = "."',
+    ],
+)
+def test_clusters_that_are_sound(lines: str) -> None:
+    name = "x" * OBJECT_NAME_MAX
+    laid_over = f'[services.{name}]\nprotocol = "http"\nrun = "x"\n[project]\nname = "{name}"\n{CLUSTERED}\n{lines}'
+    assert messages(changed(laid_over)) == []
+
+
+def test_the_longest_names_make_the_name_of_a_service_of_a_cluster() -> None:
+    assert len(f"{'x' * OBJECT_NAME_MAX}-green-{'x' * OBJECT_NAME_MAX}") <= 63
 
 
 def test_an_environment_needs_services_and_something_to_deploy() -> None:

@@ -12,7 +12,7 @@ from math import prod
 from openbell.core.approval import refusal
 from openbell.core.pattern import placeholders
 from openbell.core.pipeline import job_id, legs, slug
-from openbell.core.project import COMMIT_STAGES, Environment, Job, Problem, Project
+from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project
 from openbell.core.ranges import check_numbers
 from openbell.core.texts import JOB_PLACEHOLDERS, check_texts, suggest
 
@@ -26,6 +26,17 @@ NAME_RULE = (
 OBJECT_NAME_MAX = 28
 """Characters of a name in a cluster: PROJECT-green-SERVICE must fit into the 63 that a Service's name may have."""
 _OBJECT_NAME = re.compile(rf"[a-z]([-a-z0-9]{{0,{OBJECT_NAME_MAX - 2}}}[a-z0-9])?")
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_INSIDE = r"(?!/)(?!(.*/)?\.\.(/|$)).+"
+CLUSTER_RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    ("namespace", re.compile(_LABEL), "a namespace has at most 63 of a-z, 0-9 and -, and - neither first nor last."),
+    ("chart", re.compile(_INSIDE), "name a folder of the tree, by its path from the root of the project."),
+    ("values", re.compile(_INSIDE), "name files of the tree, by their paths from the root of the project."),
+    ("gateway", re.compile(rf"({_LABEL}/)?{_LABEL}(\.{_LABEL})*"), "write NAME or NAMESPACE/NAME."),
+    ("address", re.compile(r"[^\s/]+"), "write a host name or an IP address; ports are the gateway's."),
+    ("metrics_url", re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?"), "write http://HOST:PORT or https://HOST."),
+)
+"""What a text of `[environments.NAME.cluster]` must look like, if it is not its default, and what to write instead."""
 RESERVED_NAMES = ("postgres", "valkey", "haproxy")
 """Programs of every environment itself: a service of that name would share their ports, folders and logs."""
 RESERVED_PREFIXES = ("blue-", "green-")
@@ -217,6 +228,16 @@ def _check_clusters(project: Project) -> Iterator[Problem]:
             rule = f"at most {OBJECT_NAME_MAX} of a-z, 0-9 and -, a letter first, no - at the end"
             message = f'"{name}" is to be part of the names of objects in a cluster, which may have {rule}.'
             yield Problem((section, key), message)
+    for name in clustered:
+        yield from _check_cluster(("environments", name, "cluster"), project.environments[name].cluster or Cluster())
+
+
+def _check_cluster(at: tuple[str, ...], cluster: Cluster) -> Iterator[Problem]:
+    for key, allowed, rule in CLUSTER_RULES:
+        value = getattr(cluster, key)
+        for text in (value,) if isinstance(value, str) else value:
+            if text != getattr(Cluster(), key) and not allowed.fullmatch(text):
+                yield Problem((*at, key), f'cluster.{key} = "{text}": {rule}')
 
 
 def _check_environment_jobs(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:
