@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from openbell.ports import AdapterError, Effect
 
 if TYPE_CHECKING:
     import httpx2
-    from lightkube.config.kubeconfig import SingleConfig
 
 T = TypeVar("T")
 
@@ -84,6 +83,11 @@ class Api:
         """Create an object; not repeated when nobody answered, for it may be there then."""
         body, params = msgspec.json.encode(content), {"fieldManager": FIELD_MANAGER}
         await self._send("POST", self._path(path), params=params, body=body, repeatable=False)
+
+    async def ask(self, path: str, content: Mapping[str, Any], kind: type[T]) -> T:
+        """Post a question, such as a review of permissions, and get its answer; nothing is kept of it."""
+        answer = await self._send("POST", self._path(path), body=msgspec.json.encode(content))
+        return _decode(answer.content, kind, path)
 
     async def delete(self, path: str) -> None:
         """Delete an object and what belongs to it, in the background; nothing if it is not there."""
@@ -206,7 +210,11 @@ def _client(context: str) -> "httpx2.AsyncClient":
             known = ", ".join(configuration.contexts) or "none"
             message = f'{where} has no context "{context}"; it has: {known}. Set context to one of them'
             raise AdapterError(SYSTEM, "connect", message, effect="not_applied")
-        chosen = cast("SingleConfig", configuration.get(context or None))  # It is None only for a default of None.
+        chosen = configuration.get(context or None)
+        if chosen is None:
+            raise AdapterError(
+                SYSTEM, "connect", f"{where} chooses no context; name one: context", effect="not_applied"
+            )
         return AsyncClient(chosen, ConnectionParams(timeout=httpx2.Timeout(REQUEST_TIMEOUT_S), trust_env=False))
     except (
         ConfigError, OSError, yaml.YAMLError, httpx2.InvalidURL,
@@ -231,6 +239,11 @@ def is_missing(error: AdapterError) -> bool:
 def is_conflict(error: AdapterError) -> bool:
     """Whether somebody else owns a field that we would change; the message names them."""
     return error.operation.endswith(f" {CONFLICT}")
+
+
+def is_forbidden(error: AdapterError) -> bool:
+    """Whether we may not do what was asked for."""
+    return error.operation.endswith(f" {FORBIDDEN}")
 
 
 def _refused(method: Method, path: str, answer: "httpx2.Response") -> AdapterError:
