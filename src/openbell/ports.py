@@ -90,6 +90,9 @@ class Router(Protocol):
     async def weights(self) -> dict[str, int]:
         """The weights in force, by slot."""
 
+    async def drift(self) -> str:
+        """Who else has changed what the last route command wrote, and how, in words; empty when nobody has."""
+
 
 class MetricSource(Protocol):
     """What the judge sees."""

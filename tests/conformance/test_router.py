@@ -24,6 +24,18 @@ async def test_all_requests_follow_a_change_at_once(world: World) -> None:
         assert (await world.router.weights())[slot] == 100
 
 
+async def test_what_somebody_else_changes_is_told_and_taken_over(world: World) -> None:
+    await place_both(world)
+    assert await world.router.drift() == ""
+    await world.router.route({"blue": 95, "green": 5}, "blue", key="ours")
+    assert await world.router.drift() == ""
+    await world.disturb()
+    assert await world.router.drift() != ""
+    await world.router.route({"blue": 95, "green": 5}, "blue", key="ours again")
+    assert await world.router.drift() == ""
+    assert await world.router.weights() == {"blue": 95, "green": 5}
+
+
 async def test_customers_do_not_operate_services(world: World) -> None:
     await place_both(world)
     await world.router.route({"blue": 100}, "blue", key="closed")

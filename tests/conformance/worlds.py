@@ -1,5 +1,6 @@
 """The worlds that the contracts are held against: the fake in memory, and an environment of real processes."""
 
+import asyncio
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
@@ -7,6 +8,7 @@ from urllib.parse import unquote
 import httpx
 import msgspec
 
+from openbell.adapters.haproxy.balancer import MAP_NAME
 from openbell.core.project import ReleaseInfo
 from openbell.core.release import Release
 from openbell.ports import MetricSource, Platform, ReleaseRef, Router
@@ -31,6 +33,9 @@ class World(Protocol):
 
     async def ask(self, path: str) -> int:
         """Ask for a path as a customer; returns the status."""
+
+    async def disturb(self) -> None:
+        """Change the weights as somebody else would, beside the router."""
 
     async def reset(self) -> None:
         """Empty both slots."""
@@ -63,6 +68,9 @@ class MemoryWorld:
 
     async def ask(self, path: str) -> int:
         return 404 if unquote(path) in self._fake.closed() else 200
+
+    async def disturb(self) -> None:
+        self._fake.disturb()
 
     async def reset(self) -> None:
         for slot in SLOTS:
@@ -101,6 +109,14 @@ class LocalWorld:
     async def ask(self, path: str) -> int:
         async with httpx.AsyncClient(trust_env=False) as http:
             return (await http.get(self.environment.addresses()["api_url"] + path)).status_code
+
+    async def disturb(self) -> None:
+        socket = self.state.sockets(self.environment.name) / "haproxy.sock"
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        writer.write(f"set map {MAP_NAME} api:50 api_green\n".encode())
+        await writer.drain()
+        await reader.read()
+        writer.close()
 
     async def reset(self) -> None:
         for slot in SLOTS:

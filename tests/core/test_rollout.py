@@ -90,11 +90,13 @@ class Machine:
             CommandFailed(at_s=self.now_s, id=command.id, message=message, retryable=retryable, effect="unknown")
         )
 
-    def tick(self, seconds: float = 1.0, candidate: Sample | None = None, *, healthy: int = 2) -> Rollout:
+    def tick(
+        self, seconds: float = 1.0, candidate: Sample | None = None, *, healthy: int = 2, drift: str = ""
+    ) -> Rollout:
         self.now_s += seconds
         health = SideHealth(True, (ServiceHealth("api", 2, 2),))
         old = SideHealth(True, (ServiceHealth("api", 2, healthy),))
-        tick = Tick(self.now_s, seconds, candidate or sample(), sample(), health, old)
+        tick = Tick(self.now_s, seconds, candidate or sample(), sample(), health, old, drift)
         return self.send(Ticked(at_s=self.now_s, tick=tick))
 
     def routes(self) -> list[dict[str, int]]:
@@ -406,3 +408,56 @@ def test_a_long_pause_is_no_reason_to_ask_a_person() -> None:
     machine.send(Resumed(at_s=machine.now_s, by="x"))
     machine.tick()
     assert machine.state.waiting_for is None
+
+
+def test_what_somebody_else_changes_of_the_routing_is_taken_over_and_told() -> None:
+    machine = Machine(plan())
+    machine.until(Hold, 5)
+    switched = (machine.state.switch_ms, machine.state.switched_at_s)
+    state = machine.tick(drift="green 50, changed by kubectl-edit")
+    again = [command for command in state.outstanding if isinstance(command, SetRoute)]
+    assert [(command.weights, command.sessions) for command in again] == [({"green": 5, "blue": 95}, "blue")]
+    told = [command for command in machine.commands if isinstance(command, Notify)][-1]
+    assert (told.text, told.urgent) == ("green 50, changed by kubectl-edit", True)
+    assert machine.tick(drift="green 50, changed by kubectl-edit").drifts == 1, "what is under way is awaited"
+    state = machine.succeed()
+    assert isinstance(state.step, Hold)
+    assert (state.switch_ms, state.switched_at_s) == switched, "nothing was switched"
+    assert machine.tick(drift="again").drifts == 2
+    machine.succeed()
+    machine.until(Watch, 100)
+    assert fold(machine.events) == machine.state
+
+
+def test_what_somebody_else_changes_takes_the_release_back_where_the_policy_says_so() -> None:
+    machine = Machine(msgspec.structs.replace(plan(), on_drift="rollback"))
+    machine.until(Hold, 5)
+    state = machine.tick(drift="green 50, changed by kubectl-edit")
+    assert state.direction == "back"
+    assert state.reason == "somebody else has changed the routing: green 50, changed by kubectl-edit"
+    machine.succeed()
+    assert machine.routes()[-1] == {"green": 0, "blue": 100}
+
+
+def test_on_the_way_back_only_a_routing_that_raises_nothing_is_written_again() -> None:
+    machine = Machine(plan())
+    machine.until(Hold, 5)
+    machine.send(AbortRequested(at_s=machine.now_s, by="grace", reason="drill"))
+    machine.tick(drift="green 50")
+    assert machine.routes()[-1] == {"green": 0, "blue": 100}
+    machine.send(
+        CommandSucceeded(
+            at_s=machine.now_s,
+            id=next(command.id for command in machine.state.outstanding if isinstance(command, SetRoute)),
+        )
+    )
+    before = len(machine.routes())
+    machine.tick(drift="green 50")
+    assert machine.routes()[before:] == [{"green": 0, "blue": 100}]
+
+
+def test_nothing_was_routed_so_nothing_drifts() -> None:
+    machine = Machine(plan(approval=True))
+    machine.until(Approve)
+    machine.tick(drift="green 50")
+    assert machine.routes() == []

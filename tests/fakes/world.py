@@ -37,6 +37,7 @@ class FakeWorld:
         self._releases: dict[str, Content] = {}
         self._slots: dict[str, Placed] = {}
         self._weights = dict.fromkeys(SLOTS, 0)
+        self._written = dict(self._weights)
         self._routes: dict[str, RouteChange] = {}
         self._migrated: dict[str, None] = {}
         self._pending: dict[str, list[tuple[int, float]]] = {slot: [] for slot in SLOTS}
@@ -111,10 +112,18 @@ class FakeWorld:
         if key not in self._routes:
             self._routes[key] = RouteChange(0.01, time.time())
             self._weights = {slot: weights.get(slot, 0) for slot in SLOTS}
+            self._written = dict(self._weights)
         return self._routes[key]
 
     async def weights(self) -> dict[str, int]:
         return dict(self._weights)
+
+    async def drift(self) -> str:
+        return "" if self._weights == self._written else f"somebody set {self._weights}"
+
+    def disturb(self) -> None:
+        """Change the weights as somebody else would."""
+        self._weights = {"blue": 1, "green": 99}
 
     async def sample(self, slot: str) -> Sample:
         if not self.is_up:

@@ -78,6 +78,9 @@ class FakeWorld:
     async def weights(self) -> dict[str, int]:
         return self.weights_now
 
+    async def drift(self) -> str:
+        return ""
+
     async def sample(self, slot: str) -> Sample:
         requests = 10 * self.weights_now[slot]
         errors = requests * self.errors_pct // 100 if slot == "green" else 0

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from openbell.core.analysis.limits import Tick
-from openbell.core.project import RollbackTriggers, WatchLimits
+from openbell.core.project import OnDrift, RollbackTriggers, WatchLimits
 from openbell.core.strategy import AnyStep
 
 Outcome = Literal["promoted", "rolled-back"]
@@ -40,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 2.0
     triggers: RollbackTriggers = RollbackTriggers()
     watch_for: WatchLimits = WatchLimits()
+    on_drift: OnDrift = "take-over"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):

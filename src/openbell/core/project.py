@@ -17,6 +17,7 @@ TriggerKind = Literal["push", "pull-request", "tag", "schedule", "person"]
 Stage = Literal["quality", "test", "build", "smoke", "load"]
 JobService = Literal["postgres", "valkey"]
 OnBreak = Literal["notify", "rollback"]
+OnDrift = Literal["take-over", "rollback"]
 
 COMMIT_STAGES: tuple[Stage, ...] = ("quality", "test", "build")
 """Stages that a commit goes through, in order; smoke and load belong to an environment's deployment."""
@@ -166,7 +167,8 @@ class Phase(Frozen, frozen=True, kw_only=True):
 class RolloutPolicy(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME.rollout]`: the numbers of a strategy.
 
-    `phases` is for canary, `weight_pct` and `hold_s` are for blue-green.
+    `phases` is for canary, `weight_pct` and `hold_s` are for blue-green. `on_drift` says what follows when somebody
+    else changes the routing meanwhile: ours is written again, or the release is taken back. People are told either way.
     """
 
     max_surge: int = 1
@@ -183,6 +185,7 @@ class RolloutPolicy(Frozen, frozen=True, kw_only=True):
     )
     undecided_s: float = 300.0
     tick_s: float = 2.0
+    on_drift: OnDrift = "take-over"
 
 
 class Cluster(Frozen, frozen=True, kw_only=True):

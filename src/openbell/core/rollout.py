@@ -129,6 +129,8 @@ def _on_failed(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]
 def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
     tick = event.tick
     state = _seen(state, tick)
+    if tick.drift and _is_ours_to_keep(state):
+        return _on_drift(state, event)
     if state.direction == "back":
         return state, ()
     if isinstance(state.step, Approve) and _is_too_late(state, event.at_s):
@@ -142,6 +144,28 @@ def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
     if isinstance(state.step, Hold):
         return _hold(_held(state, tick), event.at_s, state.step.duration_s)
     return state, ()
+
+
+def _is_ours_to_keep(state: Rollout) -> bool:
+    """Whether the routing must be as our last command wrote it; on the way back only if that raises nothing."""
+    route = state.route
+    if route is None or any(isinstance(command, SetRoute) for command in state.outstanding):
+        return False
+    return state.direction == "forward" or not route.weights[state.plan.candidate.slot]
+
+
+def _on_drift(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:
+    """Answer somebody else's change of the routing, and tell people who it was."""
+    drift, environment = event.tick.drift, state.plan.environment
+    if state.direction == "forward" and state.plan.on_drift == "rollback":
+        return _go_back(state, event.at_s, f"somebody else has changed the routing: {drift}")
+    if state.route is None:
+        return state, ()
+    again = replace(state.route, id=f"{state.plan.id}/drift-{state.drifts}/0", delay_s=0.0)
+    state = replace(state, drifts=state.drifts + 1, outstanding=(*state.outstanding, again))
+    subject = f"the routing of {environment} was changed by somebody else, and is taken over again"
+    state, told = _tell(state, "drift", subject, drift, urgent=True)
+    return state, (again, *told)
 
 
 def _on_approved(state: Rollout, event: Approved) -> tuple[Rollout, Commands]:

@@ -78,8 +78,13 @@ def applied(state: Rollout, command: AnyCommand, event: CommandSucceeded) -> Rol
     """Take over what a command has changed."""
     plan = state.plan
     if isinstance(command, SetRoute):
+        ours = state.route
+        if ours is not None and (ours.weights, ours.sessions) == (command.weights, command.sessions):
+            return state  # Written again after somebody else had changed it: nothing was switched.
         weight_pct = command.weights[plan.candidate.slot]
-        state = replace(state, weight_pct=weight_pct, switch_ms=event.switch_ms, switched_at_s=event.at_s)
+        state = replace(
+            state, route=command, weight_pct=weight_pct, switch_ms=event.switch_ms, switched_at_s=event.at_s
+        )
         return replace(state, watched=()) if weight_pct == 100 else state
     if isinstance(command, PlaceSide):
         if command.slot == plan.candidate.slot:

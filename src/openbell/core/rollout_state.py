@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from openbell.core.analysis.limits import UNDECIDED, Baseline, SideHealth, Tick, Verdict
-from openbell.core.commands import AnyCommand
+from openbell.core.commands import AnyCommand, SetRoute
 from openbell.core.events import Outcome, Plan, Side
 from openbell.core.strategy import AnyStep
 
@@ -29,6 +29,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     step_started_at_s: float = 0.0
     outstanding: Commands = ()
     weight_pct: int = 0
+    route: SetRoute | None = None
+    drifts: int = 0
     routed: bool = False
     stable_replicas: int = 0
     candidate_replicas: int = 0

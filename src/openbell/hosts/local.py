@@ -294,7 +294,12 @@ class LocalHost:
         stable, stable_health = Sample(observed=False), SideHealth(observed=False)
         if state.plan.stable is not None:
             stable, stable_health = await look(state.plan.stable.slot)
+        drift = ""
+        if state.route is not None:
+            with contextlib.suppress(AdapterError):
+                drift = await self._world.router.drift()
         return Tick(
+            drift=drift,
             at_s=self._world.clock.now_s(),
             duration_s=duration_s,
             candidate=candidate,

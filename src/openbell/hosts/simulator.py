@@ -28,7 +28,15 @@ from openbell.core.events import (
     Side,
     Ticked,
 )
-from openbell.core.project import Approval, Environment, RollbackTriggers, RolloutPolicy, StrategyName, WatchLimits
+from openbell.core.project import (
+    Approval,
+    Environment,
+    OnDrift,
+    RollbackTriggers,
+    RolloutPolicy,
+    StrategyName,
+    WatchLimits,
+)
 from openbell.core.rollout import decide
 from openbell.core.rollout_state import Rollout
 from openbell.core.strategy import Approve, Retire, Route, compile_steps
@@ -57,6 +65,9 @@ class Scenario(msgspec.Struct, frozen=True):
     approver_answers: bool
     abort_at_s: float | None
     abort_while_routing: bool
+    drift_pct: int
+    """How often, per tick, somebody else changes the weights."""
+    on_drift: OnDrift
     fail_pct: int
     crash_pct: int
     stable_dies_at_s: float | None
@@ -78,6 +89,8 @@ def scenario_of(seed: int) -> Scenario:
         approver_answers=rng.random() < 0.9,
         abort_at_s=rng.uniform(0, 900) if rng.random() < 0.15 else None,
         abort_while_routing=rng.random() < 0.1,
+        drift_pct=rng.choice((0, 0, 0, 5)),
+        on_drift=rng.choice(("take-over", "rollback")),
         fail_pct=rng.choice((0, 5, 20, 50)) if faulty else 0,
         crash_pct=rng.choice((0, 2, 10, 30)) if faulty else 0,
         stable_dies_at_s=rng.uniform(0, 600) if rng.random() < 0.1 else None,
@@ -101,6 +114,7 @@ class Simulation:
         self.now_s = 0.0
         self.slots = {"blue": Slot(replicas=scenario.replicas if scenario.stable else 0), "green": Slot()}
         self.weights = {"blue": 100, "green": 0} if scenario.stable else {}
+        self.written = dict(self.weights)
         self.sessions = self.leader = "blue" if scenario.stable else "green"
         self.epoch = 1
         self.journal: list[bytes] = []
@@ -219,7 +233,7 @@ class Simulation:
         elif isinstance(command, RetireSide):
             slot = self.slots[command.slot]
             gone = command.replicas == 0 and slot.replicas > 0 and self.scenario.stable
-            self._require(not (gone and self.weights.get(command.slot, 0)), "1: a side with weight was retired")
+            self._require(not (gone and self.written.get(command.slot, 0)), "1: a side with weight was retired")
             slot.replicas = min(slot.replicas, command.replicas)
         elif isinstance(command, Drain):
             if command.keep == 0 and self.leader == command.slot:
@@ -237,6 +251,7 @@ class Simulation:
         if self.taken_back:
             self._require(command.weights["green"] == 0, "3: the candidate was raised after it was taken back")
         self.weights, self.sessions = dict(command.weights), command.sessions
+        self.written = dict(command.weights)
 
     def _tick(self) -> None:
         scenario, state = self.scenario, self._current()
@@ -248,8 +263,12 @@ class Simulation:
             blue.healthy = True
         if scenario.quality == "crashing" and green.replicas:
             green.restarts += 1
+        if state.route is not None and self._strikes(scenario.drift_pct):
+            share = self.rng.randrange(101)
+            self.weights = {"green": share, "blue": 100 - share}
         duration_s, self.last_tick_s = self.now_s - self.last_tick_s, self.now_s
         tick = Tick(
+            drift=f"somebody set {self.weights}" if self.weights != self.written else "",
             at_s=self.now_s,
             duration_s=duration_s,
             candidate=self._sample("green", duration_s, scenario.quality),
@@ -306,7 +325,7 @@ class Simulation:
             raise InvariantViolated(f"{message}\n  Again: python -m openbell.hosts.simulator {seed}")
 
     def _check_step(self, before: Rollout | None, commands: tuple[AnyCommand, ...]) -> None:
-        state, green = self._current(), self.weights.get("green", 0)
+        state, green = self._current(), self.written.get("green", 0)
         plan = state.plan
         passed = plan.steps if state.outcome == "promoted" else plan.steps[: state.position + 1]
         if state.direction == "forward" or state.outcome == "promoted":
@@ -340,7 +359,7 @@ class Simulation:
         if promoted or scenario.stable:
             side = "green" if promoted else "blue"
             moved = state.routed
-            self._require(self.weights.get(side) == 100, f"6: {side} does not have all the traffic at the end")
+            self._require(self.written.get(side) == 100, f"6: {side} does not have all the traffic at the end")
             self._require(not moved or self.sessions == side, "6: sessions are on the other side")
             self._require(not moved or self.leader == side, "6: the leader is on the other side")
         if promoted and scenario.stable:
@@ -377,6 +396,7 @@ def plan_of(scenario: Scenario) -> Plan:
         tick_s=20.0,
         triggers=RollbackTriggers(),
         watch_for=WatchLimits(on_break="notify"),
+        on_drift=scenario.on_drift,
     )
 
 

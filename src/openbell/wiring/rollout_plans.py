@@ -136,6 +136,7 @@ async def _plan(
         tick_s=environment.rollout.tick_s,
         triggers=environment.rollback_on,
         watch_for=environment.watch_for,
+        on_drift=environment.rollout.on_drift,
     )
 
 

@@ -207,6 +207,23 @@ class Haproxy:
                 counts[words[2].rpartition("_")[2]] += 100 // BUCKETS
         return counts
 
+    async def drift(self) -> str:
+        """Say how the running map differs from the one that was written last; empty when it does not.
+
+        HAProxy does not know who has changed it. One that was just started has loaded the file.
+        """
+        async with self._route_lock:
+            if self._route() is None:
+                return ""
+            written = dict(line.split() for line in self._map.read_text().splitlines())
+            answer = await self._runtime.ask(f"show map {MAP_NAME}")
+        running = {words[1]: words[2] for words in map(str.split, answer.splitlines()) if len(words) == 3}
+        changed = [name for name in written if running.get(name) != written[name]]
+        if not changed:
+            return ""
+        services = ", ".join(dict.fromkeys(name.rpartition(":")[0] for name in changed))
+        return f"{len(changed)} of {len(written)} entries of HAProxy's map are not ours ({services})"
+
     def sessions(self) -> str | None:
         """The slot that new FIX sessions go to, if anything was ever routed."""
         route = self._route()

@@ -10,12 +10,12 @@ within milliseconds of each other, not at one moment. Source: https://gateway-ap
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api, is_conflict
+from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api
 from openbell.adapters.kubernetes.objects import Pods, Route, Services
 from openbell.adapters.kubernetes.platform import SERVICE, SERVING, SLOT
 from openbell.core.project import Service
@@ -24,6 +24,8 @@ from openbell.ports import AdapterError, RouteChange
 SLOTS = ("blue", "green")
 HEADER = "openbell-slot"
 KEY, SESSIONS, CHANGE = "openbell.dev/key", "openbell.dev/sessions", "openbell.dev/change"
+SHARES = "openbell.dev/shares"
+"""Our note of the shares that a route was written with: what differs from it, somebody else has changed."""
 ACCEPT_TIMEOUT_S = 15.0
 ACCEPT_POLL_S = 0.05
 HTTP_GROUP, TCP_GROUP = "gateway.networking.k8s.io/v1/httproutes", "gateway.networking.k8s.io/v1/tcproutes"
@@ -81,6 +83,14 @@ class GatewayRoutes:
                         found[slot] = backend.weight_pct
                 return found
         return found
+
+    async def drift(self) -> str:
+        """Say which routes are not as they were written last, and whose fields they are; empty when all are ours."""
+        async with self._lock:
+            routes = [await self._api.find(self._path(name), Route) for name in self._services]
+        return "; ".join(
+            said for name, route in zip(self._services, routes, strict=True) if (said := _drift(name, route))
+        )
 
     @property
     def listeners(self) -> tuple[str, ...]:
@@ -183,17 +193,12 @@ class GatewayRoutes:
             "metadata": {
                 "name": f"{self._project}-{name}",
                 "labels": {"app.kubernetes.io/managed-by": FIELD_MANAGER, SERVICE: name},
-                "annotations": {SESSIONS: sessions, KEY: key},
+                "annotations": {SESSIONS: sessions, KEY: key, SHARES: _written(default)},
             },
             "spec": {"parentRefs": [self._parent(name)], "rules": rules},
         }
-        try:
-            answer = await self._api.apply(self._path(name), content)
-        except AdapterError as error:
-            if is_conflict(error):
-                message = f"somebody else has changed the route {self._project}-{name}: {error.message}"
-                raise AdapterError(SYSTEM, "route", message, effect="not_applied") from error
-            raise
+        # What others have changed is taken back: `drift` has named them, and a way back must never wait for them.
+        answer = await self._api.apply(self._path(name), content, force=True)
         return msgspec.json.decode(answer, type=Route).metadata.generation
 
     def _parent(self, listener: str) -> dict[str, str]:
@@ -249,3 +254,28 @@ def _default_backends(route: Route) -> tuple[Any, ...]:
 
 def _has_header(rule: Any) -> bool:
     return any(match.get("headers") for match in rule.matches)
+
+
+def _written(backends: Sequence[Mapping[str, Any]]) -> str:
+    return msgspec.json.encode({one["name"]: one["weight"] for one in backends}).decode()
+
+
+def _drift(name: str, route: Route | None) -> str:
+    if route is None:
+        return f"the route of {name} was deleted"
+    written = route.metadata.annotations.get(SHARES)
+    now = {backend.name: backend.weight_pct for backend in _default_backends(route)}
+    if written is None or {name: share for name, share in now.items() if share} == msgspec.json.decode(written):
+        return ""
+    shares = ", ".join(f"{backend} {share}" for backend, share in now.items()) or "no backend"
+    return f"{route.metadata.name} is now {shares} (not {written}), changed by {_others(route)}"
+
+
+def _others(route: Route) -> str:
+    """Name who else owns fields of a route's spec, with the time of their last change."""
+    others = [
+        f"{one.manager} at {one.time}"
+        for one in route.metadata.managed_fields
+        if one.manager != FIELD_MANAGER and "f:spec" in one.fields_v1
+    ]
+    return ", ".join(others) or "somebody"

@@ -66,7 +66,10 @@ class SideHealth(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """Both sides in one tick: what they did, how they are, and how long the tick was in seconds."""
+    """Both sides in one tick: what they did, how they are, and how long the tick was in seconds.
+
+    `drift` says who else has changed the routing since our last command, and how; empty when nobody has.
+    """
 
     at_s: float
     duration_s: float
@@ -74,6 +77,7 @@ class Tick(msgspec.Struct, frozen=True):
     stable: Sample
     candidate_health: SideHealth
     stable_health: SideHealth
+    drift: str = ""
 
 
 class Measure(msgspec.Struct, frozen=True):
