@@ -275,6 +275,15 @@ def test_only_a_change_of_the_release_makes_new_pods() -> None:
     assert all(changed != old for changed, old in zip(pods({"config.LOG_LEVEL": "debug"}), before, strict=True))
 
 
+def test_a_service_may_have_variables_of_its_own() -> None:
+    objects = render({"services.api.env": {"LOG_LEVEL": "debug", "QUOTED": 'a "b"'}})
+    own = {}
+    for service in ("api", "worker"):
+        (container,) = deployment(objects, service)["spec"]["template"]["spec"]["containers"]
+        own[service] = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    assert own == {"api": {"LOG_LEVEL": "debug", "QUOTED": 'a "b"'}, "worker": {}}
+
+
 def test_the_schema_is_contracted_for_the_release_that_is_named_only() -> None:
     def jobs(values: Mapping[str, object] | None = None) -> dict[str, str]:
         found = of_kind(render(values), "Job")

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 import yaml
 
-from openbell.adapters.kubernetes.platform import DIGEST, SERVICE, SLOT, VERSION
+from openbell.adapters.kubernetes.chart import DIGEST, VERSION
+from openbell.adapters.kubernetes.platform import SERVICE, SLOT
 from openbell.core.project import Cluster, Environment, Project, ProjectInfo, Service
 from openbell.core.release import Release
 from openbell.ports import AdapterError

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from openbell.adapters.kubernetes.api import Api
+from openbell.adapters.kubernetes.chart import Chart
 from openbell.adapters.kubernetes.forward import forwarded
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.permissions import access_for
-from openbell.adapters.kubernetes.platform import Chart, Kubernetes
+from openbell.adapters.kubernetes.platform import Kubernetes
 from openbell.adapters.kubernetes.prerequisites import Gateway, gateway_problems, read_gateway
 from openbell.adapters.kubernetes.routes import GatewayRoutes
 from openbell.adapters.prometheus import PrometheusMetrics
@@ -63,7 +64,6 @@ class ClusterSite:
             self._helm,
             project=self.project.project.name,
             environment=self.name,
-            env=self.project.environments[self.name].env,
             chart_of=self._chart_of,
         )
 

@@ -6,15 +6,13 @@ import msgspec
 import pytest
 
 from openbell.adapters.kubernetes import platform as module
+from openbell.adapters.kubernetes.chart import DIGEST, VERSION
 from openbell.adapters.kubernetes.objects import Pod
 from openbell.adapters.kubernetes.platform import (
     DELETION_COST,
-    DIGEST,
     SERVICE,
     SERVING,
     SLOT,
-    VERSION,
-    _merged,
     _surplus,
 )
 from openbell.ports import AdapterError
@@ -37,7 +35,7 @@ async def test_a_release_is_placed_with_its_images_its_settings_and_who_it_is(wo
     values = world.helm.values["shop-blue"]
     assert values["openbell"] == {"environment": "production", "slot": "blue", "release": "1" * 12}
     assert values["annotations"] == {DIGEST: ONE.digest, VERSION: "1.0.0"}
-    assert values["services"]["api"] == {"replicas": 2, "image": image}
+    assert values["services"]["api"] == {"replicas": 2, "image": image, "env": {"WORKERS": "2"}}
     assert values["config"] == {"LOG": "info", "REGION": "eu"}
     assert values["database"] == {"host": "db"}
     assert values["migrations"] == {"expand": False, "contract": ""}
@@ -341,13 +339,3 @@ async def test_a_release_that_this_machine_does_not_know_is_seen_all_the_same(wo
     for name in world.api.names("apps/v1/deployments"):
         world.api.get(f"apps/v1/deployments/{name}")["metadata"]["annotations"][DIGEST] = "sha256:other"
     assert [one.service for one in (await world.platform.observe("blue")).services] == ["api", "worker"]
-
-
-# --- values
-
-
-def test_values_are_laid_over_each_other_branch_by_branch() -> None:
-    under = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}, "h": 1}
-    over = {"a": {"c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
-    assert _merged(under, over) == {"a": {"b": 1, "c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
-    assert under["a"] == {"b": 1, "c": {"d": 2}}, "what is below stays as it is"

@@ -110,4 +110,4 @@ async def test_a_migration_that_takes_too_long_is_not_said_to_have_failed(
 async def test_a_release_is_rendered_with_both_migrations(world: World) -> None:
     world.helm.manifests = [ACCOUNT, JOB]
     assert await world.platform.render(world.chart_of(ONE.digest)) == [ACCOUNT, JOB] * 2
-    assert world.helm.values["shop-blue"]["migrations"] == {"expand": True, "contract": "0" * 12}
+    assert world.helm.values["shop-blue"]["migrations"] == {"expand": False, "contract": "0" * 12}

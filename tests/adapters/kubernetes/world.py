@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from openbell.adapters.kubernetes.platform import Chart, Kubernetes
-from openbell.core.project import Project, ProjectInfo, ReleaseInfo, Service
+from openbell.adapters.kubernetes.chart import Chart
+from openbell.adapters.kubernetes.platform import Kubernetes
+from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
 from openbell.ports import AdapterError, ReleaseRef
 from tests.adapters.kubernetes.memory import MemoryApi, MemoryHelm
 
@@ -17,9 +18,10 @@ PROJECT = Project(
     project=ProjectInfo(name="shop"),
     services={
         "worker": Service(protocol="leader", run="x", drain_timeout_s=0.05),
-        "api": Service(protocol="http", run="x", drain_timeout_s=0.05),
+        "api": Service(protocol="http", run="x", env={"WORKERS": "2"}, drain_timeout_s=0.05),
     },
     order=("api", "worker"),
+    environments={"production": Environment(env={"LOG": "info"})},
     release=ReleaseInfo(expand="migrate expand", contract="migrate contract"),
 )
 
@@ -34,7 +36,7 @@ class World:
         self.project = PROJECT
         self.settings: dict[str, Any] = {}
         self.platform = Kubernetes(
-            self.api, self.helm, project="shop", environment="production", env={"LOG": "info"}, chart_of=self.chart_of
+            self.api, self.helm, project="shop", environment="production", chart_of=self.chart_of
         )
 
     def chart_of(self, digest: str) -> Chart:

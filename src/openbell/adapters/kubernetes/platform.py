@@ -2,7 +2,7 @@
 
 What is there is read from the cluster each time, so that what was done is done once however often it is asked for. A
 chart that openbell can place keeps this contract (docs/kubernetes.md): its Deployments and pods carry the labels
-below and its `annotations`, its values are those of `Kubernetes._values`, a Service selects pods only while they serve,
+below and its `annotations`, its values are those of `Chart.values_of`, a Service selects pods only while they serve,
 and its migrations are the Jobs of one template.
 
 Requests to pods go through the API server: that is reachable wherever the cluster is.
@@ -15,25 +15,24 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api, is_missing
+from openbell.adapters.kubernetes.chart import DIGEST, VERSION, Chart
 from openbell.adapters.kubernetes.diagnosis import Diagnosis, diagnose
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event, Events, Job, Pod, Pods
 from openbell.adapters.kubernetes.permissions import plural
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
-from openbell.core.project import Project, Service
+from openbell.core.project import Service
 from openbell.handover import Method, Remaining, move
 from openbell.ports import AdapterError, DrainReport, ReleaseRef
 
 OPERATIONS_PORT = "http"
 """The name of the container port where a service answers for its health, its metrics and its handover."""
 SLOT, SERVING, SERVICE = "openbell.dev/slot", "openbell.dev/serving", "app.kubernetes.io/component"
-DIGEST, VERSION = "openbell.dev/digest", "openbell.dev/version"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 MIGRATION_TEMPLATE = "templates/migration.yaml"
 
@@ -44,16 +43,6 @@ JOB_KEPT_S = 86400
 """How long a migration's Job is kept: until then the cluster knows that it was done, and people can read its log."""
 LAST_LINES = 12
 ABSENT = (404, 405, 501)
-
-
-class Chart(msgspec.Struct, frozen=True):
-    """A release as Helm needs it: its project, its chart, values files of the tree, and its images by service."""
-
-    project: Project
-    folder: Path
-    values: tuple[Path, ...]
-    images: dict[str, str]
-    settings: dict[str, Any] = {}
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -74,14 +63,12 @@ class Kubernetes:
         *,
         project: str,
         environment: str,
-        env: Mapping[str, str],
         chart_of: Callable[[str], Chart],
     ) -> None:
         self._api = api
         self._helm = helm
         self._project = project
         self._environment = environment
-        self._env = env
         self._chart_of = chart_of
         self._lock = asyncio.Lock()
 
@@ -224,11 +211,9 @@ class Kubernetes:
         """Render every object that a release of this chart may consist of, its migrations as well."""
         import yaml
 
-        digest = "sha256:" + "0" * 64
         found: list[dict[str, Any]] = []
         for phase in ("expand", "contract"):
-            wanted = {"expand": True, "contract": _short(digest) if phase == "contract" else ""}
-            values = _merged(self._values("blue", chart, digest, "", {}), {"migrations": wanted})
+            values = chart.values_of(self._environment, "blue", "sha256:" + "0" * 64, phase=phase)
             text = await self._helm.render(self.name_of("blue"), chart.folder, chart.values, values)
             found += filter(None, yaml.safe_load_all(text))
         return found
@@ -272,23 +257,8 @@ class Kubernetes:
         return (await self._api.read("v1/events", Events, params=params)).items
 
     async def _upgrade(self, slot: str, chart: Chart, digest: str, version: str, replicas: Mapping[str, int]) -> None:
-        values = self._values(slot, chart, digest, version, replicas)
+        values = chart.values_of(self._environment, slot, digest, version=version, replicas=replicas)
         await self._helm.upgrade(self.name_of(slot), chart.folder, chart.values, values)
-
-    def _values(
-        self, slot: str, chart: Chart, digest: str, version: str, replicas: Mapping[str, int]
-    ) -> dict[str, Any]:
-        """What a release is installed with: who it is, how many, which images, and no migration by the way."""
-        images = {name: _image(chart.images[name]) for name in chart.project.services}
-        values = {
-            "openbell": {"environment": self._environment, "slot": slot, "release": _short(digest)},
-            "annotations": {DIGEST: digest, VERSION: version},
-            "image": next(iter(images.values())),
-            "services": {name: {"replicas": replicas.get(name, 0), "image": image} for name, image in images.items()},
-            "config": dict(self._env),
-            "migrations": {"expand": False, "contract": ""},
-        }
-        return _merged(chart.settings, values)
 
     async def _announce(self, slot: str, reason: str, message: str) -> None:
         """Tell people who look with kubectl; what cannot be told to them is in the journal all the same."""
@@ -411,8 +381,7 @@ class Kubernetes:
         """Take a phase's Job from the chart, under the given name, and what else the template says that it needs."""
         import yaml
 
-        wanted = {"expand": phase == "expand", "contract": _short(digest) if phase == "contract" else ""}
-        values = _merged(self._values("migration", chart, digest, "", {}), {"migrations": wanted})
+        values = chart.values_of(self._environment, "migration", digest, phase=phase)
         text = await self._helm.render(self._project, chart.folder, chart.values, values, only=MIGRATION_TEMPLATE)
         needs: dict[str, dict[str, Any]] = {}
         job: dict[str, Any] = {}
@@ -449,26 +418,6 @@ class Kubernetes:
                     why = found.sentence
                 raise AdapterError(SYSTEM, "migrate", f"{why}\n{lines}".rstrip(), effect="unknown")
             await asyncio.sleep(POLL_S)
-
-
-def _image(reference: str) -> dict[str, str]:
-    """Take REPOSITORY@sha256:DIGEST apart."""
-    repository, _, digest = reference.partition("@")
-    return {"repository": repository, "digest": digest}
-
-
-def _short(digest: str) -> str:
-    """The first twelve digits of a digest, as labels have it."""
-    return digest.removeprefix("sha256:")[:12]
-
-
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one tree of values over another."""
-    found = dict(under)
-    for name, value in over.items():
-        below = found.get(name)
-        found[name] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return found
 
 
 def _service(pod: Pod) -> str:
