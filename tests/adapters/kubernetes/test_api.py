@@ -16,7 +16,7 @@ import pytest
 from lightkube.config.kubeconfig import KubeConfig
 
 from openbell.adapters.kubernetes import api as module
-from openbell.adapters.kubernetes.api import Api, is_conflict, is_missing
+from openbell.adapters.kubernetes.api import Api, is_forbidden, is_missing
 from openbell.adapters.kubernetes.objects import Pod, Pods
 from openbell.ports import AdapterError
 from tests.adapters.kubernetes.apiserver import DROPPED, Answer, Server, refusal, serving, write_kubeconfig
@@ -266,6 +266,7 @@ async def test_what_is_forbidden_is_named_with_the_permissions_that_suffice(api:
     with pytest.raises(AdapterError, match=r'cannot list resource "pods".*openbell render rbac') as caught:
         await read(api)
     assert (caught.value.retryable, caught.value.effect, len(server.requests)) == (False, "not_applied", 1)
+    assert is_forbidden(caught.value)
 
 
 async def test_an_unknown_user_is_told_to_log_in(api: Api, server: Server) -> None:
@@ -282,7 +283,7 @@ async def test_what_is_not_there_is_none_or_deleted_already(api: Api, server: Se
     with pytest.raises(AdapterError, match='pods "api-1" not found') as caught:
         await read(api)
     assert is_missing(caught.value)
-    assert not is_conflict(caught.value)
+    assert not is_forbidden(caught.value)
 
 
 @pytest.mark.parametrize("operation", [lambda api: api.find("v1/pods/api-1", Pod), delete])
@@ -296,7 +297,7 @@ async def test_a_conflict_names_who_owns_the_field(api: Api, server: Server) -> 
     server.answers = [CONFLICT]
     with pytest.raises(AdapterError, match='conflict with "kubectl-edit"') as caught:
         await apply(api)
-    assert is_conflict(caught.value)
+    assert not is_missing(caught.value)
     assert (caught.value.effect, len(server.requests)) == ("not_applied", 1)
 
 

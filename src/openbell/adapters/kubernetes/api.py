@@ -236,11 +236,6 @@ def is_missing(error: AdapterError) -> bool:
     return error.operation.endswith(f" {NOT_FOUND}")
 
 
-def is_conflict(error: AdapterError) -> bool:
-    """Whether somebody else owns a field that we would change; the message names them."""
-    return error.operation.endswith(f" {CONFLICT}")
-
-
 def is_forbidden(error: AdapterError) -> bool:
     """Whether we may not do what was asked for."""
     return error.operation.endswith(f" {FORBIDDEN}")
