@@ -7,7 +7,16 @@ import pytest
 
 from openbell.adapters.kubernetes import routes as module
 from openbell.adapters.kubernetes.platform import SERVICE, SLOT
-from openbell.adapters.kubernetes.routes import CHANGE, HEADER, HTTP_GROUP, KEY, SESSIONS, TCP_GROUP, GatewayRoutes
+from openbell.adapters.kubernetes.routes import (
+    CHANGE,
+    HEADER,
+    HTTP_GROUP,
+    KEY,
+    SESSIONS,
+    SHARES,
+    TCP_GROUP,
+    GatewayRoutes,
+)
 from openbell.core.project import Service
 from openbell.ports import AdapterError
 from tests.adapters.kubernetes.memory import Content, MemoryApi, pod, service
@@ -319,3 +328,13 @@ async def test_a_refusal_that_is_no_conflict_is_told_as_it_is(routes: GatewayRou
     with pytest.raises(AdapterError, match=r"cannot patch resource httproutes.*openbell render rbac") as caught:
         await routes.route({"blue": 100}, "blue", key="a")
     assert (caught.value.retryable, caught.value.effect) == (False, "not_applied")
+
+
+@pytest.mark.parametrize("note", ["", "nonsense", "[]", '{"shop-blue-api": "all"}'])
+async def test_a_note_of_shares_that_is_none_is_a_change_by_somebody(
+    routes: GatewayRoutes, api: MemoryApi, note: str
+) -> None:
+    await routes.route({"blue": 100}, "blue", key="a")
+    assert await routes.drift() == ""
+    await api.merge(API, {"metadata": {"annotations": {SHARES: note}}})
+    assert f"shop-api is now shop-blue-api 100 (not {note}), changed by somebody" in await routes.drift()

@@ -260,12 +260,20 @@ def _written(backends: Sequence[Mapping[str, Any]]) -> str:
     return msgspec.json.encode({one["name"]: one["weight"] for one in backends}).decode()
 
 
+def _shares(written: str) -> dict[str, int] | None:
+    """Read our note of a route's shares; None where somebody has written something else there."""
+    try:
+        return msgspec.json.decode(written, type=dict[str, int])
+    except msgspec.DecodeError:
+        return None
+
+
 def _drift(name: str, route: Route | None) -> str:
     if route is None:
         return f"the route of {name} was deleted"
     written = route.metadata.annotations.get(SHARES)
     now = {backend.name: backend.weight_pct for backend in _default_backends(route)}
-    if written is None or {name: share for name, share in now.items() if share} == msgspec.json.decode(written):
+    if written is None or _shares(written) == {name: share for name, share in now.items() if share}:
         return ""
     shares = ", ".join(f"{backend} {share}" for backend, share in now.items()) or "no backend"
     return f"{route.metadata.name} is now {shares} (not {written}), changed by {_others(route)}"
