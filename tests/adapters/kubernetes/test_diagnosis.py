@@ -2,106 +2,30 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
 
 from openbell.adapters.kubernetes.diagnosis import SCALE_UP_GRACE_S, Diagnosis, diagnose
 from openbell.adapters.kubernetes.objects import Deployment, Event, Pod
-
-Content = dict[str, Any]
-
-NAME = "shop-green-api-7c9d8b5f4-x2x7q"
-IMAGE = "registry.example/api@sha256:0000"
-CREATING: Content = {"waiting": {"reason": "ContainerCreating"}}
-RUNNING: Content = {"running": {"startedAt": "2026-11-24T21:30:02Z"}}
-NOTHING_LEFT = (
-    "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: "
-    "3 No preemption victims found for incoming pod."
+from tests.adapters.kubernetes.observed import (
+    CREATING,
+    IMAGE,
+    NAME,
+    NOTHING_LEFT,
+    RUNNING,
+    Content,
+    container,
+    deployment,
+    event,
+    pod,
+    probe,
+    pulling,
+    terminated,
+    unschedulable,
+    waiting,
+    with_event,
 )
-
-
-def terminated(exit_code: int, reason: str) -> Content:
-    return {
-        "terminated": {
-            "containerID": "containerd://5f", "exitCode": exit_code, "reason": reason,
-            "startedAt": "2026-11-24T21:30:02Z", "finishedAt": "2026-11-24T21:30:03Z",
-        }
-    }  # fmt: skip
-
-
-def waiting(reason: str, message: str = "") -> Content:
-    return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
-
-
-def container(
-    state: Content, *, last: Content | None = None, restarts: int = 0, name: str = "api", **more: Any
-) -> Content:
-    return {
-        "name": name, "image": IMAGE, "imageID": "", "containerID": "", "ready": False, "started": False,
-        "restartCount": restarts, "state": state, "lastState": last or {}, **more,
-    }  # fmt: skip
-
-
-def pod(*containers: Content, name: str = NAME, ready: bool = False, **status: Any) -> Content:
-    at = "2026-11-24T21:30:00Z"
-    conditions = [
-        {"type": "PodReadyToStartContainers", "status": "True", "lastProbeTime": None, "lastTransitionTime": at},
-        {"type": "Initialized", "status": "True", "lastProbeTime": None, "lastTransitionTime": at},
-        {
-            "type": "Ready", "status": "True" if ready else "False", "lastProbeTime": None, "lastTransitionTime": at,
-            "observedGeneration": 1, "reason": "ContainersNotReady",
-            "message": "containers with unready status: [api]",
-        },
-        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": at},
-    ]  # fmt: skip
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "trading", "uid": "1", "creationTimestamp": at},
-        "spec": {"containers": [{"name": "api", "image": IMAGE, "ports": [{"name": "http", "containerPort": 8080}]}]},
-        "status": {
-            "phase": "Pending", "qosClass": "Burstable", "hostIP": "10.0.0.1", "podIP": "10.88.0.5", "startTime": at,
-            "conditions": conditions, "containerStatuses": list(containers), **status,
-        },
-    }  # fmt: skip
-
-
-def unschedulable() -> Content:
-    condition = {
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": NOTHING_LEFT,
-        "lastProbeTime": None, "lastTransitionTime": "2026-11-24T21:30:00Z",
-    }  # fmt: skip
-    return pod(conditions=[condition])
-
-
-def event(
-    reason: str, message: str, *, about: str = NAME, at: str = "2026-11-24T21:30:05Z", kind: str = "Warning"
-) -> Content:
-    return {
-        "metadata": {"name": f"{about}.187a", "namespace": "trading", "creationTimestamp": at},
-        "involvedObject": {"kind": "Pod", "namespace": "trading", "name": about, "fieldPath": "spec.containers{api}"},
-        "reason": reason, "message": message, "type": kind, "source": {"component": "kubelet", "host": "node-1"},
-        "firstTimestamp": at, "lastTimestamp": at, "count": 3, "eventTime": None, "reportingComponent": "kubelet",
-    }  # fmt: skip
-
-
-def deployment(message: str = "", *, status: str = "True") -> Content:
-    at = "2026-11-24T21:30:00Z"
-    conditions = [
-        {"type": "Progressing", "status": "True", "reason": "NewReplicaSetCreated", "lastUpdateTime": at},
-        {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable", "lastUpdateTime": at},
-    ]
-    if message:
-        conditions.append(
-            {"type": "ReplicaFailure", "status": status, "reason": "FailedCreate", "message": message}
-        )  # fmt: skip
-    return {
-        "metadata": {"name": "shop-green-api", "namespace": "trading", "generation": 1},
-        "spec": {"replicas": 2},
-        "status": {"observedGeneration": 1, "unavailableReplicas": 2, "conditions": conditions},
-    }
 
 
 def look(
@@ -119,14 +43,6 @@ def look(
     )
 
 
-def pulling(reason: str, why: str) -> Content:
-    return pod(container(waiting(reason, f'Back-off pulling image "{IMAGE}": ErrImagePull: {why}')))
-
-
-def probe(kind: str, why: str) -> tuple[list[Content], list[Content]]:
-    return [pod(container(RUNNING, started=True))], [event("Unhealthy", f"{kind} probe failed: {why}")]
-
-
 NOT_FOUND = (
     'rpc error: code = NotFound desc = failed to pull and unpack image "registry.example/api@sha256:0000": failed to '
     "resolve image: registry.example/api@sha256:0000: not found"
@@ -135,6 +51,13 @@ PULL_UNAUTHORIZED = (
     "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to "
     "https://registry.example/token: 401 Unauthorized"
 )
+LONG_IMAGE = f"registry.example/exchange/matching/trading-engine@sha256:{'b' * 64}"
+LONG_NOT_FOUND = (
+    f'rpc error: code = NotFound desc = failed to pull and unpack image "{LONG_IMAGE}": failed to resolve image: '
+    f"{LONG_IMAGE}: not found"
+)
+NO_SUCH_PATH = "HTTP probe failed with statuscode: 404"
+REFUSED = 'Get "http://10.88.0.5:8081/x": dial tcp 10.88.0.5:8081: connect: connection refused'
 NO_TOKEN = (
     'MountVolume.SetUp failed for volume "token" : failed to sync configmap cache: timed out waiting for the condition'
 )
@@ -164,7 +87,7 @@ HOPELESS: dict[str, tuple[Content, str]] = {
     ),
     "a pull that says nothing": (
         {"pods": [pod(container(waiting("ImagePullBackOff", f'Back-off pulling image "{IMAGE}"')))]},
-        "its image cannot be had: Back-off pulling image",
+        f"its image {IMAGE} cannot be had: Back-off pulling image",
     ),
     "invalid image name": (
         {
@@ -283,10 +206,38 @@ HOPELESS: dict[str, tuple[Content, str]] = {
     ),
 }
 
+HOPELESS |= {
+    "no node, says the autoscaler": (
+        {
+            "pods": [unschedulable()],
+            "events": [event("NotTriggerScaleUp", "pod didn't trigger scale-up: 1 max node group size reached")],
+            "waited_s": 1.0,
+        },
+        "(it asks for cpu 64, memory 64Mi): 0/3 nodes are available: 3 Insufficient cpu; add a node",
+    ),
+    "wrong path": (
+        probe("Readiness", NO_SUCH_PATH, for_s=4),
+        "the service does not know that path; compare health and ready of its [services] table",
+    ),
+    "wrong path of a startup probe": (probe("Startup", NO_SUCH_PATH, started=False, for_s=4), "statuscode: 404"),
+    "wrong port": (probe("Readiness", REFUSED, for_s=4), "refused; the service does not listen on that port"),
+    "wrong port, and killed for it": (
+        with_event(
+            probe("Startup", REFUSED, started=False, for_s=5),
+            event("Killing", "Container api failed startup probe, will be restarted", kind="Normal"),
+        ),
+        "the service does not listen on that port",
+    ),
+    "an image whose names fill the line": (
+        {"pods": [pod(container(waiting("ErrImagePull", LONG_NOT_FOUND), image=LONG_IMAGE))]},
+        f"its image {LONG_IMAGE} cannot be had: not found; push it",
+    ),
+}
+
 HOPEFUL: dict[str, tuple[Content, str]] = {
     "registry away": (
         {"pods": [pod(container(waiting("ErrImagePull", "dial tcp 10.0.0.9:443: connect: connection refused")))]},
-        "its image cannot be had: dial tcp",
+        f"its image {IMAGE} cannot be had: dial tcp 10.0.0.9:443: connect: connection refused; push it",
     ),
     "registry still away": (
         {"pods": [pulling("ImagePullBackOff", "dial tcp 10.0.0.9:443: i/o timeout")]},
@@ -294,7 +245,7 @@ HOPEFUL: dict[str, tuple[Content, str]] = {
     ),
     "registry throttles": (
         {"pods": [pulling("ImagePullBackOff", "429 Too Many Requests - toomanyrequests: You have reached your limit")]},
-        "its image cannot be had",
+        "cannot be had: 429 Too Many Requests",
     ),
     "registry broken": ({"pods": [pulling("ImagePullBackOff", "503 Service Unavailable")]}, "503"),
     "a node comes": (
@@ -340,23 +291,31 @@ HOPEFUL: dict[str, tuple[Content, str]] = {
         },
         "another pod takes its place",
     ),
-    "wrong path": (
-        dict(zip(("pods", "events"), probe("Readiness", "HTTP probe failed with statuscode: 404"), strict=True)),
+    "wrong path, or not there yet": (
+        probe("Readiness", NO_SUCH_PATH, for_s=3),
         "the service does not know that path; compare health and ready of its [services] table",
     ),
-    "wrong port": (
-        dict(
-            zip(
-                ("pods", "events"),
-                probe("Startup", 'Get "http://10.88.0.5:8081/x": dial tcp 10.88.0.5:8081: connect: connection refused'),
-                strict=True,
-            )
-        ),
+    "wrong path, asked twice": (probe("Readiness", NO_SUCH_PATH, for_s=5, count=2), "does not know that path"),
+    "wrong port, or not up yet": (
+        probe("Startup", REFUSED, started=False, for_s=5, count=5),
         "connection refused; the service does not listen on that port",
     ),
+    "wrong port, after a start of a moment ago": (probe("Readiness", REFUSED), "does not listen on that port"),
     "not ready, it says": (
-        dict(zip(("pods", "events"), probe("Readiness", "HTTP probe failed with statuscode: 503"), strict=True)),
-        "Readiness probe failed: HTTP probe failed with statuscode: 503; see its log",
+        probe("Readiness", "HTTP probe failed with statuscode: 503", for_s=5),
+        "Readiness probe failed: HTTP probe failed with statuscode: 503; what it answers and its log say why",
+    ),
+    "a probe of another kind": (probe("Liveness", "command timed out: sh -c x", for_s=5), "timed out: sh -c x; see"),
+    "a node that does not begin": (
+        {"pods": [pod(startTime=None)]},
+        "its node node-1 has not begun with it; see whether that node works: kubectl get nodes",
+    ),
+    "a node that is lost": (
+        {
+            "pods": [pod(container(RUNNING, ready=True, started=True), phase="Running")],
+            "events": [event("NodeNotReady", "Node is not ready")],
+        },
+        "its node node-1 does not answer",
     ),
 }
 
@@ -436,7 +395,7 @@ def test_a_sentence_names_its_subject_and_its_remedy_on_one_short_line(content: 
 def test_a_message_that_would_fill_the_screen_is_cut() -> None:
     found = look([pod(container(waiting("ErrImagePull", f"first line:\n\tnot found {'x' * 5000}")))])
     assert found is not None
-    assert found.sentence.startswith(f"{NAME}: its image cannot be had: first line: not found xxx")
+    assert found.sentence.startswith(f"{NAME}: its image {IMAGE} cannot be had: first line: not found xxx")
     assert found.sentence.endswith("xxx…; push it, or give the cluster the right to pull it (imagePullSecrets)")
     assert len(found.sentence) <= 500
 
@@ -453,7 +412,8 @@ def test_without_a_time_all_that_may_be_hopeless_is() -> None:
 
 
 def test_what_is_hopeless_comes_before_what_may_come_right() -> None:
-    pods, events = probe("Readiness", "HTTP probe failed with statuscode: 503")
+    content = probe("Readiness", "HTTP probe failed with statuscode: 503")
+    pods, events = content["pods"], content["events"]
     hopeless = pod(container(waiting("CreateContainerConfigError", 'secret "x" not found')), name="other")
     found = look([*pods, hopeless], events)
     assert found is not None
@@ -485,7 +445,7 @@ def test_an_event_of_the_newer_kind_has_its_time_elsewhere() -> None:
     [
         ({"pods": [pod(container(terminated(137, "OOMKilled"), name="engine"))]}, "engine"),
         ({"pods": [pod(container(waiting("CrashLoopBackOff"), last=terminated(1, "Error"), name="engine"))]}, "engine"),
-        (dict(zip(("pods", "events"), probe("Readiness", "statuscode: 503"), strict=True)), ""),
+        (probe("Readiness", "statuscode: 503"), "api"),
         ({"pods": [pod(container(waiting("ErrImagePull", NOT_FOUND)))]}, None),
         ({"pods": [unschedulable()]}, None),
     ],
@@ -494,3 +454,18 @@ def test_it_is_known_whose_log_tells_more(content: Content, container_name: str 
     found = look(**content)
     assert found is not None
     assert found.container == container_name
+
+
+def test_what_a_probe_asks_for_is_known_when_its_answer_says_more() -> None:
+    found = look(**probe("Readiness", "HTTP probe failed with statuscode: 503"))
+    assert found is not None
+    assert found.asked is not None
+    assert (found.asked.path, found.asked.port) == ("/readyz", 8080)
+    for unasked in (
+        probe("Readiness", REFUSED),
+        probe("Readiness", NO_SUCH_PATH),
+        probe("Liveness", "statuscode: 500"),
+    ):
+        found = look(**unasked)
+        assert found is not None
+        assert found.asked is None

@@ -80,7 +80,7 @@ async def test_a_release_without_an_image_by_digest_is_refused(world: World) -> 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (BAD_IMAGE, "its image cannot be had: image: not found"),
+        (BAD_IMAGE, "its image cannot be had: not found"),
         ({"running": {}}, "not ready within 0.05 s: (worker|api) 0 of 2, (worker|api) 0 of 2"),
     ],
 )
@@ -114,6 +114,27 @@ async def test_the_last_lines_of_a_crash_are_told(world: World) -> None:
     world.helm.afterwards = crash
     async with refused("shop-blue-worker-1: it ends again and again.*\nreading settings\nRISK_LIMIT is missing$"):
         await world.place()
+
+
+async def test_what_a_service_answers_to_its_own_probe_is_told(world: World) -> None:
+    """The kubelet says only the number; a service says why it is not ready."""
+    world.helm.broken = {"running": {}}
+    world.api.pod_answers = lambda _pod, method, _body: (503, {"ready": False, "because": f"{method}: no database"})
+    probe = {"httpGet": {"path": "/readyz", "port": "http"}}
+
+    def refuse() -> None:
+        for each in world.api.names("v1/pods"):
+            world.api.get(f"v1/pods/{each}")["spec"]["containers"][0]["readinessProbe"] = probe
+            about = {"kind": "Pod", "name": each, "fieldPath": "spec.containers{main}"}
+            said = {"reason": "Unhealthy", "message": "Readiness probe failed: HTTP probe failed with statuscode: 503"}
+            world.api.put(f"v1/events/{each}", {"metadata": {"name": each}, "involvedObject": about, **said})
+            world.api.logs[each] = "listening\n"
+
+    world.helm.afterwards = refuse
+    answer = r'GET /readyz answered 503: {"ready": false, "because": "GET: no database"}'
+    async with refused(f"shop-blue-worker-1: .*statuscode: 503; what it answers.*\n{answer}\nlistening$"):
+        await world.place()
+    assert held(world.api, "blue") == {}
 
 
 async def test_a_node_that_is_brought_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

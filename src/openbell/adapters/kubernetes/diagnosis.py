@@ -7,19 +7,31 @@ node that an autoscaler may bring) is told when the time is up.
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and the kubelet's event reasons
 """
 
+import datetime as dt
 import math
 import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from openbell.adapters.kubernetes.objects import ContainerStatus, Deployment, Event, Pod
+from openbell.adapters.kubernetes.objects import (
+    Container,
+    ContainerStatus,
+    Deployment,
+    Event,
+    HttpGet,
+    Pod,
+    Probe,
+)
 
 CRASHES_MAX = 1
 """Ends of a container that may happen while its pod is awaited; one more, and it is taken for one that cannot start."""
 
 SCALE_UP_GRACE_S = 20.0
 """How long pods are awaited that no node can take: an autoscaler looks every 10 s and says then whether it helps."""
+
+PROBES_MIN, PROBED_MIN_S = 3, 4.0
+"""How often, and for how long, a probe must have got the same answer before it is taken for a wrong path or port."""
 
 _PULL = "push it, or give the cluster the right to pull it (imagePullSecrets)"
 _IMAGE = {
@@ -31,10 +43,13 @@ _CONTAINER = {
     "CreateContainerError": "mend the chart's container settings",
     "RunContainerError": "mend the container's command or its mounts",
 }
+_UNHEARD = "see whether that node works: kubectl get nodes"
 _MOUNT = ("FailedMount", "FailedAttachVolume")
 _NODE = ("NodeLost", "Evicted", "NodeShutdown", "Shutdown", "Terminated")
 _GROWS = ("TriggeredScaleUp", "Nominated")
 """What the cluster autoscaler and Karpenter say of a pod that they bring a node for."""
+_STAYS = "NotTriggerScaleUp"
+"""What the cluster autoscaler says of a pod that it brings no node for."""
 _UNKNOWN_IMAGE = re.compile(
     r"not found|manifest unknown|unauthorized|forbidden|denied|insufficient_scope", re.IGNORECASE
 )
@@ -44,19 +59,29 @@ _REGISTRY_AWAY = re.compile(
     re.IGNORECASE,
 )
 _NOTHING_TO_MOUNT = re.compile(r'(secret|configmap) "[^"]*" not found|non-existent (secret|config) key')
+_PULLING = re.compile(
+    r'Back-off pulling image "[^"]*":? ?|ErrImagePull: |rpc error: code = \w+ desc = '
+    r'|failed to pull and unpack image "[^"]*": |failed to resolve (reference|image):? ?("[^"]*": )?'
+)
+"""What those who pull an image put before the cause."""
+_PREEMPTION = re.compile(r"[.,]? (no new claims to deallocate|preemption:).*", re.DOTALL)
+_FORBIDDEN = re.compile(r'^\w+ "[^"]*" is forbidden: ')
+_STATUS_CODE = re.compile(r"statuscode: (\d{3})")
 _WEBHOOK_AWAY = ("failed calling webhook", "Internal error occurred")
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
     """What is wrong: the pod (or Deployment) it is about, one sentence with the remedy, and whether waiting can help.
 
-    `container` is set when the container's last log lines would tell more.
+    `container` is set when the container's last log lines would tell more, `asked` when the answer to what a probe
+    asks for would.
     """
 
     subject: str
     sentence: str
     hopeless: bool
     container: str | None = None
+    asked: HttpGet | None = None
 
 
 def diagnose(
@@ -84,7 +109,7 @@ def _refused(deployments: Sequence[Deployment]) -> Iterable[Diagnosis]:
         for condition in deployment.status.conditions:
             if condition.type != "ReplicaFailure" or condition.status != "True":
                 continue
-            message = _short(condition.message)
+            message = _short(_FORBIDDEN.sub("", condition.message))
             if "exceeded quota" in message:
                 remedy = "raise the namespace's quota, or ask for less (replicas, resources)"
                 yield Diagnosis(name, f"{name}: the namespace's quota is used up: {message}; {remedy}", hopeless=True)
@@ -103,28 +128,49 @@ def _pod(pod: Pod, events: Sequence[Event], waited_s: float) -> Iterable[Diagnos
         why = pod.status.message or pod.status.reason
         yield Diagnosis(name, f"{name}: its node let it go: {_short(why)}; another pod takes its place", hopeless=False)
     for status in statuses:
-        yield from _container(name, status)
-    for condition in pod.status.conditions:
-        if (condition.type, condition.status, condition.reason) == ("PodScheduled", "False", "Unschedulable"):
-            remedy = "add a node, or ask for less (resources, affinity, topology spread)"
-            grows = any(event.reason in _GROWS for event in events)
-            sentence = f"{name}: no node can take it: {_short(condition.message)}; {remedy}"
-            yield Diagnosis(name, sentence, hopeless=not grows and waited_s >= SCALE_UP_GRACE_S)
+        yield from _container(pod, status)
+    yield from _unscheduled(pod, events, waited_s)
     mounts = [event for event in events if event.reason in _MOUNT]
     if mounts and not any(_has_volumes(status) for status in statuses):
         message, remedy = mounts[-1].message, "create what it mounts in the namespace"
         hopeless = _NOTHING_TO_MOUNT.search(message) is not None
         yield Diagnosis(name, f"{name}: {_short(message)}; {remedy}", hopeless=hopeless)
-    yield from _probes(name, events)
+    yield from _probes(pod, events)
+    yield from _silent_node(pod, events)
 
 
-def _container(pod: str, status: ContainerStatus) -> Iterable[Diagnosis]:
+def _unscheduled(pod: Pod, events: Sequence[Event], waited_s: float) -> Iterable[Diagnosis]:
+    name = pod.metadata.name
+    for condition in pod.status.conditions:
+        if (condition.type, condition.status, condition.reason) == ("PodScheduled", "False", "Unschedulable"):
+            remedy = "add a node, or ask for less (resources, affinity, topology spread)"
+            requests = [f"{key} {value}" for c in pod.spec.containers for key, value in c.resources.requests.items()]
+            asks = f" (it asks for {', '.join(requests)})" if requests else ""
+            why = _short(_PREEMPTION.sub("", condition.message))
+            said = {event.reason for event in events}
+            stays = waited_s >= SCALE_UP_GRACE_S or _STAYS in said
+            hopeless = stays and said.isdisjoint(_GROWS)
+            yield Diagnosis(name, f"{name}: no node can take it{asks}: {why}; {remedy}", hopeless=hopeless)
+
+
+def _silent_node(pod: Pod, events: Sequence[Event]) -> Iterable[Diagnosis]:
+    """A node that does not answer: nobody has begun with the pod, or the cluster has lost the node that runs it."""
+    name, node = pod.metadata.name, pod.spec.node_name
+    if node and pod.status.start_time is None and not pod.status.container_statuses:
+        yield Diagnosis(name, f"{name}: its node {node} has not begun with it; {_UNHEARD}", hopeless=False)
+    elif any(event.reason == "NodeNotReady" for event in events):
+        yield Diagnosis(name, f"{name}: its node {node} does not answer; {_UNHEARD}", hopeless=False)
+
+
+def _container(of: Pod, status: ContainerStatus) -> Iterable[Diagnosis]:
+    pod, declared = of.metadata.name, _declared(of, status.name)
     waiting, ended = status.state.waiting, status.state.terminated or status.last_state.terminated
     if status.ready or (status.started and waiting is None and status.state.terminated is None):
         return  # It runs, and how it ended before is history; or it is one of those that come first, and is done.
     if ended is not None and ended.reason == "OOMKilled":
         remedy = "raise its memory limit (resources.limits.memory), or find what uses it"
-        sentence = f"{pod}: it used more memory than its limit and was killed (OOMKilled); {remedy}"
+        limit = f" of {declared.resources.limits['memory']}" if "memory" in declared.resources.limits else ""
+        sentence = f"{pod}: it used more memory than its limit{limit} and was killed (OOMKilled); {remedy}"
         yield Diagnosis(pod, sentence, hopeless=True, container=status.name)
     elif ended is not None and (status.restart_count > CRASHES_MAX or _crash_loop(status)):
         why = f"exit code {ended.exit_code}" + (f", {ended.reason}" if ended.reason not in ("", "Error") else "")
@@ -134,10 +180,12 @@ def _container(pod: str, status: ContainerStatus) -> Iterable[Diagnosis]:
         return
     message = _short(waiting.message) or waiting.reason
     if waiting.reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
-        hopeless = bool(_UNKNOWN_IMAGE.search(message)) or (
-            waiting.reason == "ImagePullBackOff" and not _REGISTRY_AWAY.search(message)
+        hopeless = bool(_UNKNOWN_IMAGE.search(waiting.message)) or (
+            waiting.reason == "ImagePullBackOff" and not _REGISTRY_AWAY.search(waiting.message)
         )
-        yield Diagnosis(pod, f"{pod}: its image cannot be had: {message}; {_PULL}", hopeless=hopeless)
+        why = _short(_PULLING.sub("", waiting.message).replace(f"{status.image}: ", ""), most=200) or message
+        image = f"its image {status.image}".rstrip()
+        yield Diagnosis(pod, f"{pod}: {image} cannot be had: {why}; {_PULL}", hopeless=hopeless)
     elif waiting.reason in _IMAGE:
         sentence = f"{pod}: its image cannot be had: {message}; {_IMAGE[waiting.reason]}"
         yield Diagnosis(pod, sentence, hopeless=True)
@@ -154,15 +202,60 @@ def _crash_loop(status: ContainerStatus) -> bool:
     return status.state.waiting is not None and status.state.waiting.reason == "CrashLoopBackOff"
 
 
-def _probes(pod: str, events: Sequence[Event]) -> Iterable[Diagnosis]:
-    """Tell the probe that fails; it may only fail while the service starts."""
+def _probes(of: Pod, events: Sequence[Event]) -> Iterable[Diagnosis]:
+    """Tell the probe that fails; it may only fail while the service starts, unless its path or its port is wrong."""
     failing = [event for event in events if event.reason == "Unhealthy"]
-    if failing:
-        message = _short(failing[-1].message)
-        remedy = "the service does not listen on that port" if "connection refused" in message else "see its log"
-        if "statuscode: 404" in message:
-            remedy = "the service does not know that path; compare health and ready of its [services] table"
-        yield Diagnosis(pod, f"{pod}: {message}; {remedy}", hopeless=False, container="")
+    if not failing:
+        return
+    pod, last = of.metadata.name, failing[-1]
+    message, kind = _short(last.message), last.message.partition(" ")[0]
+    container = last.involved_object.field_path.partition("{")[2].rstrip("}")
+    declared, asked = _declared(of, container), None
+    lasting, remedy = False, "see its log"
+    code = _STATUS_CODE.search(message)
+    if "connection refused" in message:
+        remedy = "the service does not listen on that port"
+        # One that has passed its startup probe listens where it will ever listen.
+        up = kind != "Startup" and declared.startup_probe is not None and _has_started(of, container)
+        lasting = up or any("failed startup probe" in event.message for event in events)
+    elif code is not None and code[1] == "404":
+        remedy, lasting = "the service does not know that path; compare health and ready of its [services] table", True
+    elif code is not None:
+        asked = _asked(of, declared, kind)
+        remedy = "what it answers and its log say why" if asked else remedy
+    hopeless = lasting and last.count >= PROBES_MIN and _lasted_s(last) >= PROBED_MIN_S
+    yield Diagnosis(pod, f"{pod}: {message}; {remedy}", hopeless=hopeless, container=container, asked=asked)
+
+
+def _declared(pod: Pod, name: str) -> Container:
+    return next((container for container in pod.spec.containers if container.name == name), Container(name=name))
+
+
+def _has_started(pod: Pod, name: str) -> bool:
+    return any(status.name == name and status.started for status in pod.status.container_statuses)
+
+
+def _asked(pod: Pod, container: Container, kind: str) -> HttpGet | None:
+    """What a probe asks for, with its port as a number; None where a proxy could not ask the same."""
+    probes: dict[str, Probe | None] = {
+        "Startup": container.startup_probe,
+        "Readiness": container.readiness_probe,
+        "Liveness": container.liveness_probe,
+    }
+    probe = probes.get(kind)
+    if probe is None or probe.http_get is None or probe.http_get.scheme != "HTTP":
+        return None
+    port = probe.http_get.port
+    return msgspec.structs.replace(probe.http_get, port=port if isinstance(port, int) else pod.port(port))
+
+
+def _lasted_s(event: Event) -> float:
+    """For how long an event has been seen again and again."""
+    try:
+        first, last = (dt.datetime.fromisoformat(at or "") for at in (event.first_timestamp, event.last_timestamp))
+    except ValueError:
+        return 0.0
+    return (last - first).total_seconds()
 
 
 def _short(message: str, most: int = 300) -> str:

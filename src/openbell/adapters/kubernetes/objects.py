@@ -89,6 +89,7 @@ class ContainerStatus(Read, frozen=True, kw_only=True):
     """How one container of a pod is."""
 
     name: str
+    image: str = ""
     ready: bool = False
     restart_count: int = 0
     started: bool | None = None
@@ -106,6 +107,7 @@ class PodStatus(Read, frozen=True, kw_only=True):
     container_statuses: tuple[ContainerStatus, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     pod_ip: str = msgspec.field(default="", name="podIP")
+    start_time: str | None = None
 
 
 class ContainerPort(Read, frozen=True, kw_only=True):
@@ -115,17 +117,43 @@ class ContainerPort(Read, frozen=True, kw_only=True):
     container_port: int = 0
 
 
+class HttpGet(Read, frozen=True, kw_only=True):
+    """What a probe asks for; the port by its number or its name."""
+
+    path: str = "/"
+    port: int | str = 0
+    scheme: str = "HTTP"
+
+
+class Probe(Read, frozen=True, kw_only=True):
+    """A probe of a container."""
+
+    http_get: HttpGet | None = None
+
+
+class Resources(Read, frozen=True, kw_only=True):
+    """What a container asks for and what it may use: `{"cpu": "100m", "memory": "128Mi"}`."""
+
+    requests: dict[str, int | str] = {}
+    limits: dict[str, int | str] = {}
+
+
 class Container(Read, frozen=True, kw_only=True):
     """A container, as it is declared."""
 
     name: str = ""
     ports: tuple[ContainerPort, ...] = ()
+    resources: Resources = Resources()
+    startup_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
 
 
 class PodSpec(Read, frozen=True, kw_only=True):
     """A pod, as it is declared."""
 
     containers: tuple[Container, ...] = ()
+    node_name: str = ""
 
 
 class Pod(Read, frozen=True, kw_only=True):
@@ -187,10 +215,11 @@ class Deployments(Read, frozen=True, kw_only=True):
 
 
 class Involved(Read, frozen=True, kw_only=True):
-    """What an event is about."""
+    """What an event is about; of a container, `field_path` is "spec.containers{NAME}"."""
 
     kind: str = ""
     name: str = ""
+    field_path: str = ""
 
 
 class Event(Read, frozen=True, kw_only=True):
@@ -202,6 +231,7 @@ class Event(Read, frozen=True, kw_only=True):
     message: str = ""
     type: str = ""
     count: int = 1
+    first_timestamp: str | None = None
     last_timestamp: str | None = None
     event_time: str | None = None
 

@@ -41,7 +41,6 @@ GONE_TIMEOUT_S = 120.0
 MIGRATION_TIMEOUT_S = 600.0
 JOB_KEPT_S = 86400
 """How long a migration's Job is kept: until then the cluster knows that it was done, and people can read its log."""
-LAST_LINES = 12
 ABSENT = (404, 405, 501)
 
 
@@ -298,7 +297,7 @@ class Kubernetes:
             late = waited_s > timeout_s
             found = diagnose(deployments, pods, await self._events(), waited_s=waited_s)
             if found is not None and (found.hopeless or late):
-                raise await self._unready(found)
+                raise AdapterError(SYSTEM, "place", await explain(self._api, found))
             if late:
                 ready = ", ".join(
                     f"{one.metadata.labels.get(SERVICE)} {one.status.ready_replicas} of {one.spec.replicas}"
@@ -307,22 +306,6 @@ class Kubernetes:
                 message = f"not ready within {timeout_s:g} s: {ready or 'no Deployment with our labels'}"
                 raise AdapterError(SYSTEM, "place", message)
             await asyncio.sleep(POLL_S)
-
-    async def _unready(self, found: Diagnosis) -> AdapterError:
-        lines = "" if found.container is None else await self._last_lines(found.subject, found.container)
-        return AdapterError(SYSTEM, "place", f"{found.sentence}\n{lines}".rstrip())
-
-    async def _last_lines(self, pod: str, container: str) -> str:
-        """The end of a container's log, of the process before this one if it has ended; empty when there is none."""
-        params = {"tailLines": str(LAST_LINES), **({"container": container} if container else {})}
-        for previous in ("true", "false"):
-            try:
-                text = await self._api.text(f"v1/pods/{pod}/log", params={**params, "previous": previous})
-            except AdapterError:
-                continue
-            if text.strip():
-                return text
-        return ""
 
     async def _put_back(self, slot: str, chart: Chart, before: Placement | None, there: Mapping[str, int]) -> None:
         """Leave the slot as it was before a release could not be placed in it."""
@@ -412,7 +395,7 @@ class Kubernetes:
             late = waited_s > MIGRATION_TIMEOUT_S
             if "Failed" in ended or late or (found is not None and found.hopeless):
                 newest = max(pods, key=lambda pod: pod.metadata.creation_timestamp, default=None)
-                lines = await self._last_lines(newest.metadata.name, "") if newest else ""
+                lines = await last_lines(self._api, newest.metadata.name, "") if newest else ""
                 why = f"the Job {phase} " + (f"has not ended within {MIGRATION_TIMEOUT_S:g} s" if late else "failed")
                 if found is not None and (found.hopeless or late):
                     why = found.sentence
