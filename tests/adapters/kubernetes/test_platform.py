@@ -80,7 +80,7 @@ async def test_a_release_without_an_image_by_digest_is_refused(world: World) -> 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (BAD_IMAGE, "its image cannot be had: not found"),
+        (BAD_IMAGE, "its image cannot be had: image: not found"),
         ({"running": {}}, "not ready within 0.05 s: (worker|api) 0 of 2, (worker|api) 0 of 2"),
     ],
 )

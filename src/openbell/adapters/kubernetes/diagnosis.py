@@ -183,8 +183,10 @@ def _container(of: Pod, status: ContainerStatus) -> Iterable[Diagnosis]:
         hopeless = bool(_UNKNOWN_IMAGE.search(waiting.message)) or (
             waiting.reason == "ImagePullBackOff" and not _REGISTRY_AWAY.search(waiting.message)
         )
-        why = _short(_PULLING.sub("", waiting.message).replace(f"{status.image}: ", ""), most=200) or message
-        image = f"its image {status.image}".rstrip()
+        why, image = _PULLING.sub("", waiting.message), "its image"
+        if status.image:
+            why, image = why.replace(f"{status.image}: ", ""), f"its image {status.image}"
+        why = _short(why, most=200) or message
         yield Diagnosis(pod, f"{pod}: {image} cannot be had: {why}; {_PULL}", hopeless=hopeless)
     elif waiting.reason in _IMAGE:
         sentence = f"{pod}: its image cannot be had: {message}; {_IMAGE[waiting.reason]}"

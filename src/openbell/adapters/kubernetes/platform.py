@@ -21,7 +21,8 @@ import msgspec
 
 from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api, is_missing
 from openbell.adapters.kubernetes.chart import DIGEST, VERSION, Chart
-from openbell.adapters.kubernetes.diagnosis import Diagnosis, diagnose
+from openbell.adapters.kubernetes.diagnosis import diagnose
+from openbell.adapters.kubernetes.explanation import explain, last_lines
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event, Events, Job, Pod, Pods
 from openbell.adapters.kubernetes.permissions import plural
