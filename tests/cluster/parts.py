@@ -155,23 +155,27 @@ def start_traefik(folder: Path, kubeconfig: Path, ports: Sequence[int], metrics_
 
 def start_prometheus(folder: Path, metrics_port: int) -> int:
     """Start Prometheus, which reads the gateway's counters every second; returns its port."""
+    port = free_port()
+    start(folder, "prometheus", prometheus_command(folder, metrics_port, port))
+    wait_for("Prometheus", answers(f"http://127.0.0.1:{port}/-/ready"), folder / "prometheus.log")
+    return port
+
+
+def prometheus_command(folder: Path, metrics_port: int, port: int) -> list[str]:
+    """Configure a Prometheus with its data in the folder; returns how it is started."""
     program = shutil.which("prometheus")
     if program is None:
         raise MissingError("prometheus is not on PATH. On Debian and Ubuntu: apt-get install prometheus")
-    port = free_port()
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s, scrape_timeout: 900ms}\n"
         f"scrape_configs: [{{job_name: gateway, static_configs: [{{targets: ['127.0.0.1:{metrics_port}']}}]}}]\n"
     )
-    command = [
+    return [
         program,
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    start(folder, "prometheus", command)
-    wait_for("Prometheus", answers(f"http://127.0.0.1:{port}/-/ready"), folder / "prometheus.log")
-    return port
 
 
 def _signal(pid: int, number: int) -> None:

@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.conformance.cluster_world import cluster_world
 from tests.conformance.worlds import LocalWorld, MemoryWorld, World
 
 
 @pytest_asyncio.fixture(
     scope="session",
     loop_scope="session",
-    params=["memory", pytest.param("local", marks=pytest.mark.slow)],
+    params=[
+        "memory",
+        pytest.param("local", marks=pytest.mark.slow),
+        pytest.param("kubernetes", marks=[pytest.mark.slow, pytest.mark.kubernetes]),
+    ],
 )
 async def whole_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """A world that is up."""
@@ -20,6 +25,10 @@ async def whole_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
         yield MemoryWorld()
         return
     folder: Path = tmp_path_factory.mktemp("state")
+    if request.param == "kubernetes":
+        async with cluster_world(folder) as cluster:
+            yield cluster
+        return
     local = LocalWorld(folder)
     await local.environment.up()
     try:

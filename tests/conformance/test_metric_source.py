@@ -7,13 +7,12 @@ from tests.conformance.worlds import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TIMEOUT_S = 20.0
-
 
 async def test_each_slot_is_counted_since_it_was_last_asked(world: World) -> None:
-    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=TIMEOUT_S, key="a")
+    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=world.timeout_s, key="a")
     await world.router.route({"blue": 100}, "blue", key="count")
     await world.request(7)
+    await world.wait_counted()
     blue, green = await world.metrics.sample("blue"), await world.metrics.sample("green")
     assert (blue.observed, blue.requests, blue.errors) == (True, 7, 0)
     assert blue.first_at_s is not None
@@ -22,15 +21,17 @@ async def test_each_slot_is_counted_since_it_was_last_asked(world: World) -> Non
     assert (green.observed, green.requests, green.first_at_s) == (True, 0, None)
     assert (await world.metrics.sample("blue")).requests == 0
     await world.request(3)
+    await world.wait_counted()
     assert (await world.metrics.sample("blue")).requests == 3
 
 
 async def test_errors_and_latencies_are_those_of_the_slot_that_served(world: World) -> None:
-    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=TIMEOUT_S, key="a")
+    await world.platform.place("blue", world.release("1.0.0"), 1, timeout_s=world.timeout_s, key="a")
     bad = world.release("1.2.0", ERRORS="1", LATENCY_S="0.03")
-    await world.platform.place("green", bad, 1, timeout_s=TIMEOUT_S, key="b")
+    await world.platform.place("green", bad, 1, timeout_s=world.timeout_s, key="b")
     await world.router.route({"blue": 50, "green": 50}, "blue", key="errors")
     answers = await world.request(40)
+    await world.wait_counted()
     blue, green = await world.metrics.sample("blue"), await world.metrics.sample("green")
     assert (blue.requests, blue.errors) == (answers.count((200, "blue")), 0)
     assert (green.requests, green.errors) == (answers.count((500, "green")), answers.count((500, "green")))

@@ -1,4 +1,7 @@
-"""The worlds that the contracts are held against: the fake in memory, and an environment of real processes."""
+"""The worlds that the contracts are held against: the fake in memory, and an environment of real processes.
+
+A third one, on a real cluster, is in `tests.conformance.cluster_world`.
+"""
 
 import asyncio
 from pathlib import Path
@@ -25,6 +28,17 @@ class World(Protocol):
     router: Router
     metrics: MetricSource
 
+    timeout_s: float
+    """How long instances may take until they are ready, on a machine that is busy."""
+    refused_s_max: float
+    """How long it may take to see that they never will be, and to take them away again."""
+    switch_ms_max: float
+    """How long a change of the routing may take."""
+    api_instance: str
+    """A pattern for the name of the only instance of `api` in slot green."""
+    migration_failed: str
+    """A pattern for what is said of a migration `false`."""
+
     def release(self, version: str, *, migration: ReleaseInfo | None = None, **env: str) -> ReleaseRef:
         """Build a release; `env` makes it misbehave (tests/fakes/service.py)."""
 
@@ -33,6 +47,9 @@ class World(Protocol):
 
     async def ask(self, path: str) -> int:
         """Ask for a path as a customer; returns the status."""
+
+    async def wait_counted(self) -> None:
+        """Wait until all that was requested has reached the source of metrics."""
 
     async def disturb(self) -> None:
         """Change the weights as somebody else would, beside the router."""
@@ -49,6 +66,12 @@ class World(Protocol):
 
 class MemoryWorld:
     """The fake."""
+
+    timeout_s = 20.0
+    refused_s_max = 1.0
+    switch_ms_max = 50.0
+    api_instance = "green-api-1"
+    migration_failed = "`false` ended with 1"
 
     def __init__(self) -> None:
         fake = FakeWorld()
@@ -69,6 +92,9 @@ class MemoryWorld:
     async def ask(self, path: str) -> int:
         return 404 if unquote(path) in self._fake.closed() else 200
 
+    async def wait_counted(self) -> None:
+        """It counts at once."""
+
     async def disturb(self) -> None:
         self._fake.disturb()
 
@@ -86,6 +112,12 @@ class MemoryWorld:
 
 class LocalWorld:
     """An environment of real processes: supervisord, HAProxy, PostgreSQL, Valkey, and the tiny service."""
+
+    timeout_s = 20.0
+    refused_s_max = 12.0
+    switch_ms_max = 50.0
+    api_instance = "green-api-1"
+    migration_failed = "`false` ended with 1"
 
     def __init__(self, folder: Path) -> None:
         self.state = StateFolder(folder)
@@ -109,6 +141,9 @@ class LocalWorld:
     async def ask(self, path: str) -> int:
         async with httpx.AsyncClient(trust_env=False) as http:
             return (await http.get(self.environment.addresses()["api_url"] + path)).status_code
+
+    async def wait_counted(self) -> None:
+        """HAProxy counts before it answers."""
 
     async def disturb(self) -> None:
         socket = self.state.sockets(self.environment.name) / "haproxy.sock"

@@ -81,15 +81,16 @@ class Service:
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--http-port", type=int)
     arguments = parser.parse_args()
     if FAIL == "start" or (CRASH_FILE and os.path.exists(CRASH_FILE)):  # noqa: ASYNC240, PTH110  (starts faster)
         sys.exit("the configuration is broken, says the service")
     service = Service()
-    await asyncio.start_server(service.http, "127.0.0.1", arguments.http_port or arguments.port)
+    await asyncio.start_server(service.http, arguments.host, arguments.http_port or arguments.port)
     if arguments.http_port:
-        await asyncio.start_server(service.lines, "127.0.0.1", arguments.port)
+        await asyncio.start_server(service.lines, arguments.host, arguments.port)
     sys.stdout.write(f"ready {IDENTITY}\n")
     sys.stdout.flush()
     stop = asyncio.Event()
