@@ -89,7 +89,7 @@ class PrometheusMetrics:
     def __init__(
         self, url: str, *, project: str, namespace: str, queries: Queries = TRAEFIK, stale_after_s: float = 15.0
     ) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._fill = {"project": project, "namespace": namespace}
         self._queries = queries
         self._stale_after_s = stale_after_s
@@ -110,7 +110,7 @@ class PrometheusMetrics:
         try:
             await self._read("blue")
         except Unread as error:
-            return f"{self._url}: {error}"
+            return f"{self.url}: {error}"
         return None
 
     async def _read(self, slot: str) -> _Reading:
@@ -120,7 +120,7 @@ class PrometheusMetrics:
             async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
                 return await self._read_by(http, slot)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unread(f"{self._url} does not answer: {str(error) or type(error).__name__}") from error
+            raise Unread(f"{self.url} does not answer: {str(error) or type(error).__name__}") from error
 
     async def _read_by(self, http: "httpx.AsyncClient", slot: str) -> _Reading:
         alive = await self._ask(http, self._queries.alive, slot)
@@ -137,14 +137,14 @@ class PrometheusMetrics:
     async def _ask(self, http: "httpx.AsyncClient", query: str, slot: str, at_s: float | None = None) -> list[_Series]:
         when = {} if at_s is None else {"time": f"{at_s:.3f}"}
         params = {"query": query.format(slot=slot, **self._fill), **when}
-        answer = await http.get(f"{self._url}/api/v1/query", params=params)
+        answer = await http.get(f"{self.url}/api/v1/query", params=params)
         try:
             found = msgspec.json.decode(answer.content, type=_Answer)
             if found.status != "success":
                 raise Unread(found.error or f"the query was answered with {answer.status_code}")
             return [series for series in found.data.result if math.isfinite(series.number)]
         except ValueError as error:
-            message = f"{self._url} answered {answer.status_code}, and not as Prometheus does: {error}"
+            message = f"{self.url} answered {answer.status_code}, and not as Prometheus does: {error}"
             raise Unread(message) from error
 
 

@@ -29,7 +29,7 @@ def doctor(
     Parameters
     ----------
     name
-        An environment whose ports and processes are looked at as well.
+        An environment that is looked at as well: its ports and processes, or what is needed of its cluster.
     policy
         A file laid over openbell.toml; may be repeated.
     json
@@ -45,7 +45,7 @@ def doctor(
     state = place.state if place else StateFolder.of_project(Path.cwd())
     project = place.project if place else None
     environment = open_site(place.project, name, place.state) if place and name else None
-    found = asyncio.run(examine(state, project, environment))
+    found = asyncio.run(examine(state, project, environment, place.root if place else None))
     if json:
         print_json(found)
     else:

@@ -8,7 +8,7 @@ configuration, its images by digest in `images.json` among its artifacts.
 import contextlib
 import functools
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from openbell.adapters.prometheus import PrometheusMetrics
 from openbell.core.project import Cluster, Project
 from openbell.core.release import Release
 from openbell.ports import AdapterError
+from openbell.wiring.cluster_examination import Subject, examine_cluster
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
     InstanceStatus,
@@ -38,10 +39,6 @@ from openbell.wiring.state import StateFolder
 
 IMAGES = "images.json"
 SLOTS = ("blue", "green")
-_PROGRAMS = {
-    "helm": "Install it: https://helm.sh/docs/intro/install",
-    "kubectl": "Install it: https://kubernetes.io/docs/tasks/tools",
-}
 
 
 class ClusterSite:
@@ -79,31 +76,35 @@ class ClusterSite:
         url, namespace = self._settings.metrics_url, self._api.namespace
         return PrometheusMetrics(url, project=self.project.project.name, namespace=namespace)
 
-    async def up(self, progress: Progress = silent, *, new_ports: bool = False) -> list[str]:
-        """See that the cluster has what a rollout needs; raises `AdapterError` naming all that is missing."""
+    async def up(
+        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+    ) -> list[str]:
+        """See that the cluster has what a rollout needs; raises `AdapterError` naming all that is missing.
+
+        What needs more than another are the charts: those of `releases`, and of what is placed and may have to leave.
+        """
         del new_ports  # Ports are the gateway's.
         progress(f"{self.name}: looking at the namespace {self._api.namespace}")
-        problems = [f"{one.found}. {one.remedy}".strip() for one in await self.examine() if not one.ok]
+        charts = {digest: self._chart_of(digest) for digest in releases}
+        with contextlib.suppress(AdapterError):  # What keeps it from being seen is found below.
+            for held in (await self.platform.placements()).values():
+                with contextlib.suppress(AdapterError):  # Without its chart it can still be taken away.
+                    charts.setdefault(held.digest, self._chart_of(held.digest))
+        found = await self._examine(charts.values())
+        problems = [f"{one.found}. {one.remedy}".strip() for one in found if one.needed and not one.ok]
         if problems:
             raise AdapterError(self.name, "up", "\n".join(problems), effect="not_applied")
         return []
 
-    async def examine(self) -> list[Check]:
-        """What this machine and the cluster have of what a rollout needs."""
-        checks = []
-        for program, where in _PROGRAMS.items():
-            found = shutil.which(program)
-            checks.append(Check(program, found is not None, True, found or f"{program} is not on PATH", where))
-        try:
-            gateway = await read_gateway(self._api, self._settings.gateway)
-        except AdapterError as error:
-            return [*checks, Check("gateway", False, True, error.message)]
-        problems = gateway_problems(gateway, list(self.router.listeners))
-        there = Check("gateway", True, True, f"{self._settings.gateway} for the namespace {self._api.namespace}")
-        checks += [Check("gateway", False, True, problem) for problem in problems] or [there]
-        unread = await self.metrics.hindrance()
-        remedy = "Have Prometheus read the gateway's counters, and name it: metrics_url = ..." if unread else ""
-        return [*checks, Check("metrics", not unread, True, unread or self._settings.metrics_url, remedy)]
+    async def examine(self, tree: Path | None = None) -> list[Check]:
+        """What this machine and the cluster have of what a rollout needs, for releases of the chart in a tree."""
+        return await self._examine([self._chart_in(tree)] if tree is not None else [])
+
+    async def _examine(self, charts: Iterable[Chart]) -> list[Check]:
+        gateway = self._settings.gateway
+        return await examine_cluster(
+            Subject(self.name, self._api, self._helm, self.platform, self.router, self.metrics, gateway, tuple(charts))
+        )
 
     def backing_services(self) -> dict[str, str]:
         """DATABASE_URL, if it is known here as a secret: what the services use is in Secrets of the cluster."""
@@ -208,11 +209,16 @@ class ClusterSite:
         """Write down, as YAML, the permissions that suffice for releases of the chart in a project's tree."""
         import yaml
 
+        objects = await self.platform.render(self._chart_in(root))
+        gateway = self._settings.gateway.rpartition("/")[0]
+        access = access_for(f"openbell-{self.name}", self._api.namespace, objects, gateway=gateway)
+        return yaml.safe_dump_all(access, sort_keys=False)
+
+    def _chart_in(self, root: Path) -> Chart:
+        """The chart of a project's tree, whose images are not built yet."""
         images = dict.fromkeys(self.project.services, f"registry.example/image@sha256:{'0' * 64}")
         values = tuple(root / name for name in self._settings.values)
-        chart = Chart(self.project, root / self._settings.chart, values, images, self._settings.settings)
-        objects = await self.platform.render(chart)
-        return yaml.safe_dump_all(access_for(f"openbell-{self.name}", self._api.namespace, objects), sort_keys=False)
+        return Chart(self.project, root / self._settings.chart, values, images, self._settings.settings)
 
     def _chart_of(self, digest: str) -> Chart:
         """Find a release's chart and images. Raises `AdapterError` when this machine does not have the release."""

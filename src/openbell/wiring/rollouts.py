@@ -279,7 +279,7 @@ async def drive(
     environment = open_site(place.project, plan.environment, place.state)
     async with alone(journal, plan.environment):
         try:
-            problems = await environment.up()
+            problems = await environment.up(releases=[plan.candidate.digest])
         except AdapterError:
             # Traffic can be taken away from a candidate even where, say, PostgreSQL does not start any more.
             if begun is not None:

@@ -6,7 +6,7 @@ Everything above this module knows an environment as a `Site` and does not ask w
 import contextlib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,8 +61,13 @@ class Site(Protocol):
     def metrics(self) -> MetricSource:
         """What counts how they serve."""
 
-    async def up(self, progress: Progress = silent, *, new_ports: bool = False) -> list[str]:
-        """Make the environment ready, or raise `AdapterError`; returns what is wrong with releases in it."""
+    async def up(
+        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+    ) -> list[str]:
+        """Make the environment ready, or raise `AdapterError`; returns what is wrong with releases in it.
+
+        `releases` are the digests of those that are about to be placed, which may need more of it than others.
+        """
 
     async def down(self, progress: Progress = silent, *, purge: bool = False) -> None:
         """Stop it; `purge` removes what it has kept."""
@@ -79,8 +84,8 @@ class Site(Protocol):
     def backing_services(self) -> dict[str, str]:
         """DATABASE_URL and whatever else a program on this machine needs to see the same data; they hold passwords."""
 
-    async def examine(self) -> list[Check]:
-        """What it has of what it needs; looks, and changes nothing."""
+    async def examine(self, tree: Path | None = None) -> list[Check]:
+        """What it has of what it needs, for releases of a project's tree; looks, and changes nothing."""
 
     async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
         """Look at it as it is now, and change nothing."""

@@ -31,6 +31,19 @@ class MemoryApi(Api):
         """What is refused: by method and the end of the path, status and message."""
         self.on_write: Callable[[str, Content], None] = lambda _path, _content: None
         self.logs: dict[str, str] = {}
+        self.served = {
+            "v1": ["ConfigMap", "Pod", "Secret", "Service"],
+            "apps/v1": ["Deployment"],
+            "batch/v1": ["Job"],
+            "gateway.networking.k8s.io/v1": ["Gateway", "HTTPRoute", "TCPRoute"],
+            "policy/v1": ["PodDisruptionBudget"],
+        }
+        """Which kinds there are, by API version."""
+        self.namespace_is_there = True
+        self.rules: list[Content] = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+        """What we may do."""
+        self.singly: set[tuple[str, str]] = set()
+        """Verbs and resources that a webhook allows, which no list of rules says; none without any."""
         self.pod_answers: Callable[[str, str, Any], tuple[int, Any]] = lambda _pod, _method, _body: (404, {})
 
     def put(self, path: str, content: Content) -> Content:
@@ -60,6 +73,9 @@ class MemoryApi(Api):
         for (refused, end), (status, message) in self.refusals.items():
             if method == refused and path.endswith(end):
                 return answer(status, {"kind": "Status", "message": message})
+        known = self._about_the_cluster(path, content)
+        if known is not None:
+            return answer(200, known) if known else answer(404, {"kind": "Status", "message": "not found"})
         if "/proxy/" in path:
             pod = path.partition("/pods/")[2].partition(":")[0]
             return answer(*self.pod_answers(pod, method, content))
@@ -67,6 +83,25 @@ class MemoryApi(Api):
             key = path.split("/")[-2] + (" before" if (params or {}).get("previous") == "true" else "")
             return httpx2.Response(200, text=self.logs[key]) if key in self.logs else answer(400, {})
         return self._do(method, path, params or {}, content, content_type)
+
+    def _about_the_cluster(self, path: str, content: Any) -> Content | None:
+        """What belongs to no namespace; empty when it is not there, None when it is something else."""
+        if path == "/version":
+            return {"gitVersion": "v1.34.4"}
+        if path == f"/api/v1/namespaces/{self.namespace}":
+            return {"metadata": {"name": self.namespace}} if self.namespace_is_there else {}
+        if path.endswith("/selfsubjectreviews"):
+            return {"status": {"userInfo": {"username": "system:serviceaccount:trading:openbell"}}}
+        if path.endswith("/selfsubjectrulesreviews"):
+            return {"status": {"resourceRules": self.rules, "incomplete": bool(self.singly)}}
+        if path.endswith("/selfsubjectaccessreviews"):
+            asked = content["spec"]["resourceAttributes"]
+            resource = "/".join(filter(None, (asked["resource"], asked["subresource"])))
+            return {"status": {"allowed": (asked["verb"], resource) in self.singly}}
+        group = path.removeprefix("/apis/").removeprefix("/api/")
+        if path.count("/") <= 3 and path.startswith("/api"):
+            return {"resources": [{"kind": kind} for kind in self.served[group]]} if group in self.served else {}
+        return None
 
     def _do(
         self, method: str, path: str, params: Mapping[str, str], content: Any, content_type: str
@@ -88,7 +123,7 @@ class MemoryApi(Api):
             return answer(200, known)
         if known is None:
             last = path.partition("/namespaces/")[2].partition("/")[2]
-            if method == "GET" and "/" not in last:
+            if method == "GET" and last and "/" not in last:
                 return answer(200, {"kind": "List", "items": self._select(path, params)})
             return answer(404, {"kind": "Status", "reason": "NotFound", "message": f"{last} not found"})
         if method == "PATCH":
@@ -123,6 +158,9 @@ class MemoryHelm(Helm):
         self.manifests: list[Content] = []
         self.afterwards: Callable[[], None] = lambda: None
         self._made = 0
+
+    async def version(self) -> str:
+        return "v4.3.1"
 
     async def upgrade(self, name: str, chart: Path, files: Sequence[Path], values: Mapping[str, Any]) -> None:
         self._called("upgrade", name)

@@ -10,11 +10,9 @@ from openbell.adapters.kubernetes.platform import SERVICE, SLOT
 from openbell.adapters.kubernetes.routes import (
     CHANGE,
     HEADER,
-    HTTP_GROUP,
     KEY,
     SESSIONS,
     SHARES,
-    TCP_GROUP,
     GatewayRoutes,
 )
 from openbell.core.project import Service
@@ -28,6 +26,7 @@ SERVICES = {
     "worker": Service(protocol="leader", run="x"),
 }
 PORTS = {"api": 80, "websocket": 8080, "fix-gateway": 9878, "worker": 8081}
+HTTP_GROUP, TCP_GROUP = "gateway.networking.k8s.io/v1/httproutes", "gateway.networking.k8s.io/v1/tcproutes"
 API, WEBSOCKET, FIX = f"{HTTP_GROUP}/shop-api", f"{HTTP_GROUP}/shop-websocket", f"{TCP_GROUP}/shop-fix-gateway"
 
 
@@ -338,3 +337,39 @@ async def test_a_note_of_shares_that_is_none_is_a_change_by_somebody(
     assert await routes.drift() == ""
     await api.merge(API, {"metadata": {"annotations": {SHARES: note}}})
     assert f"shop-api is now shop-blue-api 100 (not {note}), changed by somebody" in await routes.drift()
+
+
+# --- which versions the cluster serves
+
+
+async def test_tcproutes_are_written_in_the_version_that_the_cluster_serves(api: MemoryApi) -> None:
+    api.served |= {
+        "gateway.networking.k8s.io/v1": ["Gateway", "HTTPRoute"],
+        "gateway.networking.k8s.io/v1alpha2": ["TCPRoute"],
+    }
+    older = GatewayRoutes(api, project="shop", gateway="openbell", services=SERVICES)
+    assert await older.kinds() == {"HTTPRoute": "v1", "TCPRoute": "v1alpha2"}
+    Gateway(api)
+    await older.route({"blue": 100, "green": 0}, "blue", key="k")
+    written = api.get("gateway.networking.k8s.io/v1alpha2/tcproutes/shop-fix-gateway")
+    assert written["apiVersion"] == "gateway.networking.k8s.io/v1alpha2"
+    assert await older.sessions() == "blue"
+    await older.remove()
+    assert not [path for path in api.objects if "routes" in path]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("HTTPRoute", "no HTTPRoute .* version v1"), ("TCPRoute", "v1 or v1alpha2")]
+)
+async def test_routes_that_the_cluster_does_not_serve_are_named(api: MemoryApi, kind: str, said: str) -> None:
+    api.served["gateway.networking.k8s.io/v1"].remove(kind)
+    with pytest.raises(AdapterError, match=said) as caught:
+        await GatewayRoutes(api, project="shop", gateway="openbell", services=SERVICES).kinds()
+    assert caught.value.effect == "not_applied"
+
+
+async def test_a_project_without_fix_needs_no_tcproutes(api: MemoryApi) -> None:
+    api.served["gateway.networking.k8s.io/v1"].remove("TCPRoute")
+    some = {name: one for name, one in SERVICES.items() if one.protocol != "fix"}
+    routes = GatewayRoutes(api, project="shop", gateway="openbell", services=some)
+    assert await routes.kinds() == {"HTTPRoute": "v1"}

@@ -1,6 +1,6 @@
 """Helm, as a program: install, upgrade, render and uninstall one release in one namespace.
 
-Helm 3.8 or newer is taken from PATH. Every call names context and namespace, so that nothing depends on what the
+Helm 3.13 or newer is taken from PATH. Every call names context and namespace, so that nothing depends on what the
 kubeconfig happens to point to. Values go through a file of ours, never through the command line, where others see them.
 
 Source: https://helm.sh/docs/helm/
@@ -79,6 +79,10 @@ class Helm:
         """Take a release away; nothing if it is not there. Its pods end after this returns."""
         await self._run("uninstall", ["uninstall", name, "--ignore-not-found"])
 
+    async def version(self) -> str:
+        """Say which Helm it is: "v4.3.1"."""
+        return (await self._run("version", ["version", "--short"])).strip()
+
     async def _end_pending(self, name: str) -> None:
         """Wait until no other Helm is at work on a release; take back what one that was killed has left."""
         deadline = time.monotonic() + PENDING_TIMEOUT_S
@@ -135,7 +139,7 @@ def _failure(operation: str, text: str) -> AdapterError:
     said = text[text.rfind("\nError: ") + 1 :] if "\nError: " in text else text
     message = "\n".join(said.strip().removeprefix("Error: ").splitlines()[-LAST_LINES:])
     busy = _BUSY in text
-    changed = operation not in ("template", "status") and not busy and not _UNTOUCHED.search(text)
+    changed = operation not in ("template", "status", "version") and not busy and not _UNTOUCHED.search(text)
     return AdapterError(
         SYSTEM,
         operation,

@@ -18,6 +18,7 @@ import msgspec
 from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api
 from openbell.adapters.kubernetes.objects import Pods, Route, Services
 from openbell.adapters.kubernetes.platform import SERVICE, SERVING, SLOT
+from openbell.adapters.kubernetes.prerequisites import served
 from openbell.core.project import Service
 from openbell.ports import AdapterError, RouteChange
 
@@ -28,7 +29,9 @@ SHARES = "openbell.dev/shares"
 """Our note of the shares that a route was written with: what differs from it, somebody else has changed."""
 ACCEPT_TIMEOUT_S = 15.0
 ACCEPT_POLL_S = 0.05
-HTTP_GROUP, TCP_GROUP = "gateway.networking.k8s.io/v1/httproutes", "gateway.networking.k8s.io/v1/tcproutes"
+GROUP, VERSION = "gateway.networking.k8s.io", "v1"
+TCP_VERSIONS = (VERSION, "v1alpha2")
+"""TCPRoute became v1 late (Gateway API 1.5); until then it is the same object under an older version."""
 
 
 class _Noted(msgspec.Struct, frozen=True):
@@ -47,6 +50,7 @@ class GatewayRoutes:
         self._gateway = gateway
         self._services = {name: one for name, one in services.items() if one.protocol != "leader"}
         self._lock = asyncio.Lock()
+        self._tcp = ""
 
     async def route(self, weights: dict[str, int], sessions: str, *, key: str) -> RouteChange:
         """Send `weights[slot]` percent of new requests and streams to each slot, new FIX sessions to `sessions`."""
@@ -68,7 +72,8 @@ class GatewayRoutes:
             switch_ms = (time.monotonic() - begun) * 1000
             change = RouteChange(round(switch_ms, 3), time.time())
             note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(_Noted(key, change)).decode()}}}
-            await asyncio.gather(*(self._api.merge(self._path(name), note) for name in self._services))
+            paths = [await self._path(name) for name in self._services]
+            await asyncio.gather(*(self._api.merge(path, note) for path in paths))
             return change
 
     async def weights(self) -> dict[str, int]:
@@ -76,7 +81,7 @@ class GatewayRoutes:
         found = dict.fromkeys(SLOTS, 0)
         for name, service in self._services.items():
             if service.protocol != "fix":
-                route = await self._api.find(self._path(name), Route)
+                route = await self._api.find(await self._path(name), Route)
                 for backend in _default_backends(route) if route else ():
                     slot = backend.name.removesuffix(f"-{name}").rpartition("-")[2]
                     if slot in found:
@@ -87,10 +92,22 @@ class GatewayRoutes:
     async def drift(self) -> str:
         """Say which routes are not as they were written last, and whose fields they are; empty when all are ours."""
         async with self._lock:
-            routes = [await self._api.find(self._path(name), Route) for name in self._services]
+            routes = [await self._api.find(await self._path(name), Route) for name in self._services]
         return "; ".join(
             said for name, route in zip(self._services, routes, strict=True) if (said := _drift(name, route))
         )
+
+    async def kinds(self) -> dict[str, str]:
+        """Versions of the kinds of routes that the services need. Raises `AdapterError` when one is not served."""
+        protocols = {one.protocol for one in self._services.values()}
+        found = {}
+        if protocols - {"fix"}:
+            if "HTTPRoute" not in (await served(self._api, [f"{GROUP}/{VERSION}"]))[f"{GROUP}/{VERSION}"]:
+                raise _unserved("HTTPRoute", (VERSION,))
+            found["HTTPRoute"] = VERSION
+        if "fix" in protocols:
+            found["TCPRoute"] = await self._tcp_version()
+        return found
 
     @property
     def listeners(self) -> tuple[str, ...]:
@@ -100,7 +117,7 @@ class GatewayRoutes:
     async def sessions(self) -> str:
         """The slot where new FIX sessions begin; empty when nothing is routed yet."""
         for name in self._services:
-            route = await self._api.find(self._path(name), Route)
+            route = await self._api.find(await self._path(name), Route)
             if route is not None:
                 return route.metadata.annotations.get(SESSIONS, "")
         return ""
@@ -111,11 +128,12 @@ class GatewayRoutes:
 
     async def remove(self) -> None:
         """Take the environment's routes away."""
-        await asyncio.gather(*(self._api.delete(self._path(name)) for name in self._services))
+        paths = [await self._path(name) for name in self._services]
+        await asyncio.gather(*(self._api.delete(path) for path in paths))
 
     async def _known_change(self, key: str) -> RouteChange | None:
         """Return what a repeated command did the first time, if it is still in force on every route."""
-        routes = [await self._api.find(self._path(name), Route) for name in self._services]
+        routes = [await self._api.find(await self._path(name), Route) for name in self._services]
         notes = [route.metadata.annotations if route is not None else {} for route in routes]
         # The note is of an earlier command where this one was written and not completed.
         noted = [_noted(one) for one in notes if one.get(KEY) == key]
@@ -188,7 +206,7 @@ class GatewayRoutes:
         default = [{**backends[slot], "weight": share} for slot, share in shares.items() if share]
         rules.append({"backendRefs": default})
         content = {
-            "apiVersion": "gateway.networking.k8s.io/v1",
+            "apiVersion": f"{GROUP}/{await self._tcp_version() if fix else VERSION}",
             "kind": "TCPRoute" if fix else "HTTPRoute",
             "metadata": {
                 "name": f"{self._project}-{name}",
@@ -198,7 +216,7 @@ class GatewayRoutes:
             "spec": {"parentRefs": [self._parent(name)], "rules": rules},
         }
         # What others have changed is taken back: `drift` has named them, and a way back must never wait for them.
-        answer = await self._api.apply(self._path(name), content, force=True)
+        answer = await self._api.apply(await self._path(name), content, force=True)
         return msgspec.json.decode(answer, type=Route).metadata.generation
 
     def _parent(self, listener: str) -> dict[str, str]:
@@ -209,7 +227,7 @@ class GatewayRoutes:
         """Wait until the gateway serves what was written; raises `AdapterError` with what it says otherwise."""
         deadline = time.monotonic() + ACCEPT_TIMEOUT_S
         while True:
-            routes = {name: await self._api.read(self._path(name), Route) for name in generations}
+            routes = {name: await self._api.read(await self._path(name), Route) for name in generations}
             said = {name: _problem(route, generations[name]) for name, route in routes.items()}
             late = [f"{name}: {problem}" for name, problem in said.items() if problem]
             if not late:
@@ -219,9 +237,24 @@ class GatewayRoutes:
                 raise AdapterError(SYSTEM, "route", message, retryable=True)
             await asyncio.sleep(ACCEPT_POLL_S)
 
-    def _path(self, name: str) -> str:
-        group = TCP_GROUP if self._services[name].protocol == "fix" else HTTP_GROUP
-        return f"{group}/{self._project}-{name}"
+    async def _path(self, name: str) -> str:
+        fix = self._services[name].protocol == "fix"
+        kind = f"{await self._tcp_version()}/tcproutes" if fix else f"{VERSION}/httproutes"
+        return f"{GROUP}/{kind}/{self._project}-{name}"
+
+    async def _tcp_version(self) -> str:
+        """The newest version of TCPRoute that the cluster serves. Raises `AdapterError` when there is none."""
+        if not self._tcp:
+            known = await served(self._api, [f"{GROUP}/{one}" for one in TCP_VERSIONS])
+            self._tcp = next((one for one in TCP_VERSIONS if "TCPRoute" in known[f"{GROUP}/{one}"]), "")
+        if not self._tcp:
+            raise _unserved("TCPRoute", TCP_VERSIONS)
+        return self._tcp
+
+
+def _unserved(kind: str, versions: Sequence[str]) -> AdapterError:
+    message = f"the cluster serves no {kind} of {GROUP} in version {' or '.join(versions)}"
+    return AdapterError(SYSTEM, "route", message, effect="not_applied")
 
 
 def _noted(annotations: Mapping[str, str]) -> _Noted | None:
