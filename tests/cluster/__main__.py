@@ -130,6 +130,7 @@ async def _start_parts(folder: Path, kubeconfig: Path) -> dict[str, str]:
     policy.append(_IMAGE_POLICY)
     (folder.parent / "policy.toml").write_text("\n".join(policy))
     return {
+        "OPENBELL_CLUSTER_FOLDER": str(folder.parent),
         "OPENBELL_CLUSTER_POLICY": str(folder.parent / "policy.toml"),
         "OPENBELL_CLUSTER_PORTS": " ".join(map(str, spare)),
         "OPENBELL_CLUSTER_COUNTERS": str(counters),

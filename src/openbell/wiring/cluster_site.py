@@ -157,6 +157,10 @@ class ClusterSite:
         """Look a secret up in the caller's environment, then in the environment's `secrets.toml`."""
         return find_secret(self._state.environment(self.name), name)
 
+    async def close(self) -> None:
+        """Close the connections to the API server."""
+        await self._api.close()
+
     async def look(self, rollout: RolloutStatus | None = None) -> EnvironmentStatus:
         """Look at it as it is now, and change nothing."""
         try:

@@ -143,8 +143,11 @@ class Flow:
     async def start(self, *, rate: int, fix_sessions: int, streams: int) -> None:
         """Start the orders; they flow until `stop`."""
         await prepare_programs(self._release, self._digest)
-        async with self._site.reach() as at:
-            await self._start(at, rate=rate, fix_sessions=fix_sessions, streams=streams)
+        try:
+            async with self._site.reach() as at:
+                await self._start(at, rate=rate, fix_sessions=fix_sessions, streams=streams)
+        finally:
+            await self._site.close()
 
     async def _start(self, at: dict[str, str], *, rate: int, fix_sessions: int, streams: int) -> None:
         self.report.unlink(missing_ok=True)

@@ -272,6 +272,9 @@ class Environment:
                 checks.append(Check(f"port {port} ({part})", False, True, f"in use by {holder(port)}", remedy))
         return checks
 
+    async def close(self) -> None:
+        """Nothing: everything that connects to it is opened for a moment only."""
+
     async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
         """Look at it as it is now, and change nothing."""
         from openbell.wiring.environment_status import look

@@ -27,7 +27,7 @@ from openbell.wiring.rollouts import (
     state_of,
     unfinished,
 )
-from openbell.wiring.site import open_site
+from openbell.wiring.site import opened_site
 
 IDS = "rollout-ids"
 
@@ -39,7 +39,8 @@ async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | No
     """
     before = await latest(journal, name)
     stable = stable_after(before) if before else None
-    placed = await open_site(place.project, name, place.state).holdings()
+    async with opened_site(place.project, name, place.state) as site:
+        placed = await site.holdings()
     if stable is not None and stable.slot in placed and placed[stable.slot].digest == stable.digest:
         return msgspec.structs.replace(stable, replicas=place.project.environments[name].replicas)
     if placed:

@@ -37,7 +37,7 @@ from openbell.ports import AdapterError, Journal
 from openbell.wiring.deployment_jobs import run_check, smoke_runner
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
-from openbell.wiring.site import Site, open_site
+from openbell.wiring.site import Site, opened_site
 
 NOTICES = "notices"
 CHECKS = "checks"
@@ -276,7 +276,25 @@ async def drive(
 ) -> Rollout:
     """Drive a rollout on this machine, new or left by another openbell, then run what comes after it."""
     plan = (begun or await begun_of(journal, rollout_id)).plan
-    environment = open_site(place.project, plan.environment, place.state)
+    async with opened_site(place.project, plan.environment, place.state) as environment:
+        state = await _drive(
+            journal, place, environment, plan, begun, observer=observer, stop_when_waiting=stop_when_waiting
+        )
+        if state.outcome == "promoted" and state.plan.strategy != "return":
+            await _run_checks(journal, place, environment, state)
+    return state
+
+
+async def _drive(
+    journal: Journal,
+    place: OpenProject,
+    environment: Site,
+    plan: Plan,
+    begun: Begun | None,
+    *,
+    observer: Observer | None,
+    stop_when_waiting: bool,
+) -> Rollout:
     async with alone(journal, plan.environment):
         try:
             problems = await environment.up(releases=[plan.candidate.digest])
@@ -289,10 +307,7 @@ async def drive(
                 raise AdapterError(plan.environment, "up", "; ".join(problems), effect="not_applied")
         world = world_of(journal, place, environment, plan)
         host = LocalHost(journal, world, owner=process_owner(), observer=observer)
-        state = await host.drive(rollout_id, begun, stop_when_waiting=stop_when_waiting)
-    if state.outcome == "promoted" and state.plan.strategy != "return":
-        await _run_checks(journal, place, environment, state)
-    return state
+        return await host.drive(plan.id, begun, stop_when_waiting=stop_when_waiting)
 
 
 async def check_what_serves(journal: Journal, place: OpenProject, name: str) -> tuple[str, ...]:
@@ -303,9 +318,9 @@ async def check_what_serves(journal: Journal, place: OpenProject, name: str) -> 
     state = await latest(journal, name)
     if state is None or state.outcome != "promoted":
         return ()
-    environment = open_site(place.project, name, place.state)
-    await environment.up()
-    await _run_checks(journal, place, environment, state)
+    async with opened_site(place.project, name, place.state) as environment:
+        await environment.up()
+        await _run_checks(journal, place, environment, state)
     return await failed_checks(journal, state)
 
 

@@ -6,7 +6,7 @@ Everything above this module knows an environment as a `Site` and does not ask w
 import contextlib
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -90,6 +90,9 @@ class Site(Protocol):
     async def look(self, rollout: "RolloutStatus | None" = None) -> "EnvironmentStatus":
         """Look at it as it is now, and change nothing."""
 
+    async def close(self) -> None:
+        """Close the connections to it; the environment itself goes on."""
+
 
 ADDRESS_FORMS = {
     "http": ("url", "http://{host}:{port}"),
@@ -133,3 +136,13 @@ def open_site(project: Project, name: str, state: StateFolder) -> Site:
     from openbell.wiring.environment import Environment
 
     return Environment(project, name, state)
+
+
+@contextlib.asynccontextmanager
+async def opened_site(project: Project, name: str, state: StateFolder) -> AsyncIterator[Site]:
+    """Open an environment for a block, and close what connects to it at its end."""
+    site = open_site(project, name, state)
+    try:
+        yield site
+    finally:
+        await site.close()

@@ -27,7 +27,7 @@ from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event, Events, Job, Pod, Pods
 from openbell.adapters.kubernetes.permissions import plural
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
-from openbell.core.project import Service
+from openbell.core.project import Project, Service
 from openbell.handover import Method, Remaining, move
 from openbell.ports import AdapterError, DrainReport, ReleaseRef
 
@@ -111,6 +111,7 @@ class Kubernetes:
                     message = f"{error.message}\n{slot} could not be put back: {second.message}"
                     raise AdapterError(SYSTEM, "place", message, retryable=second.retryable) from error
                 raise AdapterError(SYSTEM, "place", error.message, effect="not_applied") from error
+            await self._lead_if_alone(slot, chart.project)
             await self._announce(slot, "Placed", f"{release.version}: {replicas} of each service are ready in {slot}")
 
     async def retire(self, slot: str, replicas: int, *, key: str) -> None:
@@ -352,6 +353,13 @@ class Kubernetes:
             problem = str(error)
         message = f"{pod.metadata.name} did not answer {method} {service.drain}: {problem}"
         raise AdapterError(SYSTEM, "drain", message, retryable=True)
+
+    async def _lead_if_alone(self, slot: str, project: Project) -> None:
+        """Let a slot lead where no other is: a database outlives those who led in it, and none can pass it on now."""
+        if set(await self.placements()) == {slot}:
+            for name, service in project.services.items():
+                if service.protocol == "leader":
+                    await self._take_lead(slot, name, service)
 
     async def _take_lead(self, slot: str, name: str, service: Service) -> None:
         """Ask the side that takes over as well: a leader that died cannot pass its lead on."""

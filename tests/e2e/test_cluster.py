@@ -1,0 +1,224 @@
+"""The product on a cluster: kills, outages, other people, with orders flowing from outside; the ends are the same."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from openbell.adapters.sqlite import read_now
+from openbell.hosts.local import stream_of
+from openbell.wiring.demo import Flow
+from openbell.wiring.project import open_project
+from tests.e2e.product import Product
+from tests.e2e.test_kills import check_audit, is_over, newest
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.kubernetes]
+
+STEPS = ("Begun", "CommandSucceeded", "CommandFailed", "Ended")
+KILLS_MAX = 60
+NAMESPACE = "trading-engine-production"
+
+
+@pytest.fixture
+async def traded(clustered: Product, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Product]:
+    """Production on the cluster with v1.0.0 in it and orders flowing; afterwards every one of them is looked up."""
+    for name in ("OPENBELL_STATE", "OPENBELL_POLICY"):
+        monkeypatch.setenv(name, clustered.env[name])
+    first = await asyncio.to_thread(clustered.json, "deploy", "production", "v1.0.0")
+    flow = Flow(open_project(clustered.root), "production", first["release"], clustered.folder / "flow.json")
+    await flow.start(rate=40, fix_sessions=2, streams=2)
+    try:
+        await flow.wait_flowing(timeout_s=60.0)
+        yield clustered
+    finally:
+        found = await flow.stop()
+    check_audit(found)
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "rolling"])
+async def test_a_kill_at_each_step_changes_nothing_about_the_end(
+    traded: Product, strategy: str, tmp_path: Path
+) -> None:
+    policy = tmp_path / "strategy.toml"
+    policy.write_text(f'[environments.production]\nstrategy = "{strategy}"\n')
+    kills = 0
+    while not await is_over(traded, "v1.1.0"):
+        assert kills < KILLS_MAX
+        begun = await newest(traded)
+        mine = begun is not None and begun.plan.candidate.version == "v1.1.0"
+        command = ("resume",) if mine else ("deploy", "production", "v1.1.0")
+        kills += await killed_after_one_step(traded, (*command, "--policy", str(policy)))
+    ended = await newest(traded)
+    assert ended is not None
+    assert (ended.outcome, ended.plan.strategy) == ("promoted", strategy), ended.reason
+    assert kills >= 8
+    assert (await asyncio.to_thread(traded.weights))["green"] == 100
+
+
+async def killed_after_one_step(product: Product, command: tuple[str, ...]) -> int:
+    """Run a command until one more step is in the journal, and kill it then; returns 1 if it was killed."""
+    before = len(steps(product))
+    process = product.start(*command)
+    while process.poll() is None and len(steps(product)) == before:  # noqa: ASYNC110 - another process writes them
+        await asyncio.sleep(0.02)
+    struck = process.poll() is None
+    if struck:
+        os.kill(process.pid, signal.SIGKILL)
+    _, errors = await asyncio.to_thread(process.communicate)
+    assert "Traceback" not in errors, errors
+    return int(struck)
+
+
+def steps(product: Product) -> list[str]:
+    """The kinds of the events of all rollouts that are no ticks."""
+    journal = product.folder / "state" / "journal.sqlite"
+    return [
+        record.kind
+        for number in range(1, 20)
+        for record in read_now(journal, stream_of(f"r-{number}"))
+        if record.kind in STEPS
+    ]
+
+
+async def hold_at_5(product: Product, tag: str, *options: str) -> "subprocess.Popen[str]":
+    """Begin a rollout, and return when the candidate has its 5 percent."""
+    process = product.start("deploy", "production", tag, *options)
+    for _ in range(600):
+        if process.poll() is not None:
+            pytest.fail(process.communicate()[1])
+        state = await newest(product)
+        if state is not None and state.plan.candidate.version == tag and state.weight_pct == 5:
+            return process
+        await asyncio.sleep(0.1)
+    pytest.fail("the candidate got no traffic")
+
+
+async def ends(process: "subprocess.Popen[str]", product: Product) -> tuple[int, str]:
+    """Wait until a rollout's command has ended, and go on with what it has left; returns exit code and outcome."""
+    output, errors = await asyncio.to_thread(process.communicate)
+    assert "Traceback" not in errors, errors + output
+    for _ in range(5):
+        state = await newest(product)
+        if state is not None and state.direction == "ended" and not state.outstanding:
+            break
+        await asyncio.to_thread(product.run, "resume", expect=None)
+    state = await newest(product)
+    assert state is not None
+    return process.returncode, str(state.outcome)
+
+
+async def test_an_api_server_that_is_gone_for_30_s(traded: Product, parts: "Parts") -> None:
+    process = await hold_at_5(traded, "v1.1.0")
+    await parts.restart("kubernetes/log/apiserver", down_s=30.0)
+    assert (await ends(process, traded))[1] == "promoted"
+
+
+async def test_etcd_and_the_gateway_are_restarted(traded: Product, parts: "Parts") -> None:
+    process = await hold_at_5(traded, "v1.1.0")
+    await parts.restart("kubernetes/log/etcd", down_s=1.0)
+    assert (await ends(process, traded))[1] == "promoted"
+
+
+async def test_pods_are_evicted(traded: Product) -> None:
+    process = await hold_at_5(traded, "v1.1.0")
+    pods = json.loads(kubectl("get", "pods", "--selector", "openbell.dev/slot=blue", "--output", "json"))["items"]
+    services = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["metadata"]["name"] for pod in pods}
+    for name in services.values():
+        evict(name)
+    assert (await ends(process, traded))[1] == "promoted"
+
+
+async def test_without_prometheus_nothing_is_promoted(traded: Product, parts: "Parts", tmp_path: Path) -> None:
+    policy = tmp_path / "impatient.toml"
+    policy.write_text("[environments.production.rollout]\nundecided_s = 5\nhold_s = 5\n")
+    process = await hold_at_5(traded, "v1.1.0", "--policy", str(policy))
+
+    async def waits() -> None:
+        output, errors = await asyncio.to_thread(process.communicate)
+        assert process.returncode == 3, errors + output
+        assert "the judge is undecided" in errors
+
+    await parts.without("parts/prometheus", waits)
+    assert (await ends(traded.start("resume"), traded)) == (0, "promoted")
+
+
+async def test_an_edit_by_hand_is_named_and_taken_over(traded: Product) -> None:
+    process = await hold_at_5(traded, "v1.1.0")
+    patch = '[{"op": "replace", "path": "/spec/rules/3/backendRefs/1/weight", "value": 60}]'
+    kubectl("patch", "httproute", "trading-engine-api", "--type=json", "--patch", patch, "--field-manager=operator-two")
+    output, errors = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 0, errors + output
+    assert "is taken over again" in errors
+    assert "changed by operator-two" in await asyncio.to_thread(lambda: traded.run("why").stdout)
+
+
+class Parts:
+    """The processes of the cluster that the tests started, by the files that hold their ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def restart(self, name: str, *, down_s: float) -> None:
+        """End a process, and start it again as it was after a while."""
+
+        async def wait() -> None:
+            await asyncio.sleep(down_s)
+
+        await self.without(name, wait)
+
+    async def without(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something while a process is gone; afterwards it is started as it was."""
+        file = self.folder / f"{name}.pid"
+        pid = int(file.read_text())
+        process = Path(f"/proc/{pid}")
+        command = process.joinpath("cmdline").read_bytes().decode().split("\0")[:-1]
+        folder = process.joinpath("cwd").resolve()
+        env = dict(
+            pair.split("=", 1) for pair in process.joinpath("environ").read_bytes().decode().split("\0") if "=" in pair
+        )
+        os.kill(pid, signal.SIGKILL)
+        try:
+            await work()
+        finally:
+            with (self.folder / f"{name}.log").open("ab") as log:
+                again = subprocess.Popen(  # noqa: ASYNC220
+                    command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
+            file.write_text(str(again.pid))
+        for _ in range(600):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                kubectl("get", "--raw", "/readyz")
+                return
+            await asyncio.sleep(0.2)
+
+
+@pytest.fixture
+def parts() -> Parts:
+    """The parts of the cluster; skipped where it is somebody else's."""
+    folder = os.environ.get("OPENBELL_CLUSTER_FOLDER")
+    if folder is None:
+        pytest.skip("the cluster was not started by python -m tests.cluster, so its parts are not ours to restart")
+    return Parts(Path(folder))
+
+
+def kubectl(*arguments: str) -> str:
+    """Run kubectl in production's namespace."""
+    command = ["kubectl", "--namespace", NAMESPACE, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def evict(pod: str) -> None:
+    """Ask for a pod's eviction, as a node drain does."""
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    subprocess.run(
+        ["kubectl", "create", "--raw", path, "--filename", "-"],
+        input=json.dumps(eviction), text=True, check=True, capture_output=True,
+    )  # fmt: skip
