@@ -130,13 +130,32 @@ async def test_where_the_list_of_rules_is_not_all_there_is_each_verb_is_asked_fo
     assert found.found.startswith("may not create, delete tcproutes.gateway.networking.k8s.io in")
 
 
+async def test_a_budget_that_lets_no_pod_go_is_told_and_hinders_no_rollout(world: World) -> None:
+    """Whoever drains a node would wait for ever; a rollout scales pods down, which no budget holds up."""
+    counts = {
+        "tight": {"disruptionsAllowed": 0, "currentHealthy": 2, "expectedPods": 2},
+        "loose": {"disruptionsAllowed": 1, "currentHealthy": 2, "expectedPods": 2},
+        "starting": {"disruptionsAllowed": 0, "currentHealthy": 1, "expectedPods": 2},
+        "empty": {"disruptionsAllowed": 0, "currentHealthy": 0, "expectedPods": 0},
+    }
+    for name, status in counts.items():
+        world.api.put(f"policy/v1/poddisruptionbudgets/{name}", {"metadata": {"name": name}, "status": status})
+    (found,) = await bad(world)
+    assert found.found.startswith("the PodDisruptionBudget tight lets no pod go, though all are healthy (2 of 2): ")
+    assert (found.name, found.needed) == ("eviction", False)
+    assert await world.site.up(releases=[world.build()]) == []
+    world.api.refusals["GET", "/poddisruptionbudgets"] = (403, "forbidden")
+    assert await bad(world) == []
+
+
 async def test_up_names_what_is_missing_before_anything_is_touched(world: World) -> None:
     digest = world.build()
-    allow(world, [rule for rule in shipped(world) if rule[1] != "poddisruptionbudgets"])
+    seen = "poddisruptionbudgets"
+    allow(world, [(group, one, ("list",) if one == seen else verbs) for group, one, verbs in shipped(world)])
     assert await world.site.up() == [], "nothing is placed that would need it"
     with pytest.raises(AdapterError) as caught:
         await world.site.up(releases=[digest])
-    where = f"in the namespace {NAMESPACE} (install what the chart consists of)"
+    where = f"in the namespace {NAMESPACE} (see whether nodes could be drained, and install what the chart consists of)"
     assert caught.value.message == (f"may not get, create, patch, delete poddisruptionbudgets.policy {where}. {REMEDY}")
     assert caught.value.effect == "not_applied"
     reviews = ("selfsubjectreviews", "selfsubjectrulesreviews")

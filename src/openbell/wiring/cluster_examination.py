@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from openbell.adapters.kubernetes import disruption
 from openbell.adapters.kubernetes.api import Api
 from openbell.adapters.kubernetes.chart import Chart
-from openbell.adapters.kubernetes.disruption import stuck_budgets
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.permissions import Permission, needed
 from openbell.adapters.kubernetes.platform import Kubernetes
@@ -186,11 +186,10 @@ async def _references(
 async def _budgets(api: Api) -> list[Check]:
     """Whether nodes could be drained; no rollout needs it, so that all that is said is what is wrong."""
     try:
-        stuck = await stuck_budgets(api)
+        stuck = await disruption.stuck_budgets(api)
     except AdapterError as error:
         return [_unread("eviction", error)]
-    remedy = "Let one go at a time: maxUnavailable: 1; or run more than minAvailable asks for"
-    return [Check("eviction", False, False, one, remedy) for one in stuck]
+    return [Check("eviction", False, False, one, disruption.REMEDY) for one in stuck]
 
 
 async def _route_kinds(subject: Subject) -> Check:

@@ -125,6 +125,13 @@ async def test_values_are_for_our_eyes_only_and_gone_afterwards(program: Fake, s
             "not_applied",
         ),
         ('Error: path "/nowhere" not found', 'path "/nowhere" not found', False, "not_applied"),
+        (
+            'Error: deployments.apps "api" is forbidden: ValidatingAdmissionPolicy "teams" denied request: no team',
+            'deployments.apps "api" is forbidden: ValidatingAdmissionPolicy "teams" denied request: no team; '
+            "mend the chart, or the rule that refuses it",
+            False,
+            "unknown",
+        ),
         ("", "helm failed and does not say why", False, "unknown"),
     ],
 )

@@ -36,6 +36,9 @@ _UNTOUCHED = re.compile(
 )
 """What Helm says before it has done anything: nobody answers, or chart and values do not fit."""
 
+_DENIED = re.compile(r"\bdenied (the )?request: ")
+"""What rules of the cluster say, be they webhooks or policies."""
+
 
 class _Info(msgspec.Struct, frozen=True):
     status: str = ""
@@ -138,6 +141,8 @@ def _failure(operation: str, text: str) -> AdapterError:
     """Make an error of what Helm said; what it warned of before is left out."""
     said = text[text.rfind("\nError: ") + 1 :] if "\nError: " in text else text
     message = "\n".join(said.strip().removeprefix("Error: ").splitlines()[-LAST_LINES:])
+    if _DENIED.search(message):
+        message += "; mend the chart, or the rule that refuses it"
     busy = _BUSY in text
     changed = operation not in ("template", "status", "version") and not busy and not _UNTOUCHED.search(text)
     return AdapterError(

@@ -20,6 +20,8 @@ ORDER = ("get", "list", "create", "update", "patch", "delete")
 OBJECT = ("get", "create", "patch", "delete")
 """What Helm does to the objects of a release."""
 
+INSTALL = "install what the chart consists of"
+
 
 class Permission(msgspec.Struct, frozen=True):
     """What somebody must be allowed to do with a resource ("pods", "pods/log"), and what for."""
@@ -54,6 +56,7 @@ ALWAYS = (
     Permission("", "secrets", ("get", "list", "create", "update", "delete"), "Helm's records of its releases"),
     Permission("apps", "deployments", ("list",), "see what is placed"),
     Permission("batch", "jobs", ("get", "create", "patch"), "migrations"),
+    Permission("policy", "poddisruptionbudgets", ("list",), "see whether nodes could be drained"),
     Permission(GATEWAY_API, "gateways", ("get",), "see that the gateway serves"),
     Permission(GATEWAY_API, "httproutes", OBJECT, "send traffic to a slot"),
     Permission(GATEWAY_API, "tcproutes", OBJECT, "send new FIX sessions to a slot"),
@@ -75,9 +78,10 @@ def needed(objects: Iterable[Mapping[str, Any]]) -> tuple[Permission, ...]:
     found = {(one.group, one.resource): one for one in ALWAYS}
     for one in objects:
         key = (one["apiVersion"].rpartition("/")[0], plural(one["kind"]))
-        known = found.get(key) or Permission(*key, (), "install what the chart consists of")
+        known = found.get(key) or Permission(*key, (), INSTALL)
         verbs = tuple(verb for verb in ORDER if verb in (*known.verbs, *OBJECT))
-        found[key] = msgspec.structs.replace(known, verbs=verbs)
+        purpose = known.purpose if INSTALL in known.purpose else f"{known.purpose}, and {INSTALL}"
+        found[key] = msgspec.structs.replace(known, verbs=verbs, purpose=purpose)
     return tuple(found.values())
 
 
