@@ -34,6 +34,8 @@ class World(Protocol):
     """How long it may take to see that they never will be, and to take them away again."""
     switch_ms_max: float
     """How long a change of the routing may take."""
+    refusals: frozenset[int]
+    """What a customer is answered who asks for a path that is closed to customers."""
     api_instance: str
     """A pattern for the name of the only instance of `api` in slot green."""
     migration_failed: str
@@ -70,6 +72,7 @@ class MemoryWorld:
     timeout_s = 20.0
     refused_s_max = 1.0
     switch_ms_max = 50.0
+    refusals = frozenset({404})
     api_instance = "green-api-1"
     migration_failed = "`false` ended with 1"
 
@@ -116,6 +119,7 @@ class LocalWorld:
     timeout_s = 20.0
     refused_s_max = 12.0
     switch_ms_max = 50.0
+    refusals = frozenset({404})
     api_instance = "green-api-1"
     migration_failed = "`false` ended with 1"
 

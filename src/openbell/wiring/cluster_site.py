@@ -68,7 +68,13 @@ class ClusterSite:
     def router(self) -> GatewayRoutes:
         """What sends work to them."""
         name = self.project.project.name
-        return GatewayRoutes(self._api, project=name, gateway=self._settings.gateway, services=self.project.services)
+        return GatewayRoutes(
+            self._api,
+            project=name,
+            gateway=self._settings.gateway,
+            services=self.project.services,
+            address=self._settings.address,
+        )
 
     @functools.cached_property
     def metrics(self) -> PrometheusMetrics:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from openbell.adapters.kubernetes import routes as module
+from openbell.adapters.kubernetes.in_force import change_of, rule_of
 from openbell.adapters.kubernetes.platform import SERVICE, SLOT
 from openbell.adapters.kubernetes.routes import (
     CHANGE,
@@ -148,7 +149,8 @@ async def test_requests_are_split_by_weight_and_a_header_reaches_a_slot(routes: 
     route = api.get(API)
     assert (route["kind"], route["apiVersion"]) == ("HTTPRoute", "gateway.networking.k8s.io/v1")
     assert route["spec"]["parentRefs"] == [{"name": "openbell", "namespace": "gateways", "sectionName": "api"}]
-    closed, blue, green, default = route["spec"]["rules"]
+    shown, closed, blue, green, default = route["spec"]["rules"]
+    assert shown == rule_of("/drain", change_of("a"))
     assert closed == {"matches": [{"path": {"type": "Exact", "value": path}} for path in ("/drain", "/metrics")]}
     for slot, rule in (("blue", blue), ("green", green)):
         assert rule["matches"] == [{"headers": [{"name": HEADER, "value": slot}]}]

@@ -29,6 +29,8 @@ class Listener(Read, frozen=True, kw_only=True):
 
     name: str
     port: int = 0
+    protocol: str = ""
+    hostname: str = ""
 
 
 class GatewaySpec(Read, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 An environment has one route for each of its services, `PROJECT-SERVICE`, bound to the gateway's listener of that name.
 A route change writes all of them at once under our field manager and counts when the gateway has accepted each in the
-generation that was written. A request with the header `openbell-slot: green` reaches that slot whatever its weight.
+generation that was written, and serves it, as far as that can be seen from here. A request with the header
+`openbell-slot: green` reaches that slot whatever its weight.
 
 Works with any gateway that conforms; Kubernetes has no transaction over objects, so the routes of an environment change
 within milliseconds of each other, not at one moment. Source: https://gateway-api.sigs.k8s.io/reference/spec/
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from openbell.adapters.kubernetes.api import FIELD_MANAGER, SYSTEM, Api
+from openbell.adapters.kubernetes.in_force import Probe, change_of, rule_of
 from openbell.adapters.kubernetes.objects import Pods, Route, Services
 from openbell.adapters.kubernetes.platform import SERVICE, SERVING, SLOT
 from openbell.adapters.kubernetes.prerequisites import served
@@ -44,11 +46,15 @@ class _Noted(msgspec.Struct, frozen=True):
 class GatewayRoutes:
     """Implements `openbell.ports.Router` for one environment. `gateway` is "NAME" or "NAMESPACE/NAME"."""
 
-    def __init__(self, api: Api, *, project: str, gateway: str, services: Mapping[str, Service]) -> None:
+    def __init__(
+        self, api: Api, *, project: str, gateway: str, services: Mapping[str, Service], address: str = ""
+    ) -> None:
         self._api = api
         self._project = project
         self._gateway = gateway
         self._services = {name: one for name, one in services.items() if one.protocol != "leader"}
+        closed = {name: one.drain for name, one in self._services.items() if one.protocol != "fix"}
+        self._probe = Probe(api, gateway=gateway, address=address, paths=closed)
         self._lock = asyncio.Lock()
         self._tcp = ""
 
@@ -67,8 +73,10 @@ class GatewayRoutes:
             await self._require_instances([slot for slot in SLOTS if weights.get(slot) or slot == sessions])
             ports = await self._ports()
             self._require_ports(ports, weights, sessions)
+            questions = await self._probe.questions()
             begun = time.monotonic()
             await self._wait_accepted(await self._write_all(weights, sessions, ports, key=key))
+            await self._probe.wait_in_force(questions, change_of(key))
             switch_ms = (time.monotonic() - begun) * 1000
             change = RouteChange(round(switch_ms, 3), time.time())
             note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(_Noted(key, change)).decode()}}}
@@ -199,7 +207,7 @@ class GatewayRoutes:
         backends = {slot: {"name": f"{self._project}-{slot}-{name}", "port": ports[slot][name]} for slot in there}
         # Nobody outside operates a service: these paths match best and lead nowhere.
         closed = [{"path": {"type": "Exact", "value": path}} for path in service.closed]
-        rules: list[dict[str, Any]] = [] if fix else [{"matches": closed}]
+        rules: list[dict[str, Any]] = [] if fix else [rule_of(service.drain, change_of(key)), {"matches": closed}]
         for slot in there if not fix else ():
             match = {"headers": [{"name": HEADER, "value": slot}]}
             rules.append({"matches": [match], "backendRefs": [{**backends[slot], "weight": 1}]})
