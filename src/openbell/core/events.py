@@ -41,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     triggers: RollbackTriggers = RollbackTriggers()
     watch_for: WatchLimits = WatchLimits()
     on_drift: OnDrift = "take-over"
+    part_of: str = ""
+    """The command of `openbell.core.waves` that this rollout carries out, if it is one of several."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=True):

@@ -207,6 +207,33 @@ class Cluster(Frozen, frozen=True, kw_only=True):
     metrics_url: str = "http://127.0.0.1:9090"
 
 
+class Target(Frozen, frozen=True, kw_only=True):
+    """`[environments.NAME.targets.NAME]`: one of the places that an environment consists of, such as a region.
+
+    What is written here is laid over the environment's `cluster`; `settings` merge, everything else is replaced. Where
+    neither has anything, the target is on this machine.
+    """
+
+    context: str | None = None
+    namespace: str | None = None
+    chart: str | None = None
+    values: tuple[str, ...] | None = None
+    settings: dict[str, Any] = {}
+    gateway: str | None = None
+    address: str | None = None
+    metrics_url: str | None = None
+
+
+class Waves(Frozen, frozen=True, kw_only=True):
+    """`[environments.NAME.waves]`: in which order the targets get a release, and how long is waited in between.
+
+    The targets of one wave go at the same time. Without an order each target is a wave of its own, as they are written.
+    """
+
+    order: tuple[tuple[str, ...], ...] = ()
+    hold_s: float = 600.0
+
+
 class Environment(Frozen, frozen=True, kw_only=True):
     """`[environments.NAME]`: where releases run, what brings them there and how."""
 
@@ -223,6 +250,8 @@ class Environment(Frozen, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     url: str | None = None
     cluster: Cluster | None = None
+    targets: dict[str, Target] = {}
+    waves: Waves = Waves()
     rollout: RolloutPolicy = RolloutPolicy()
     rollback_on: RollbackTriggers = RollbackTriggers()
     watch_for: WatchLimits = WatchLimits()

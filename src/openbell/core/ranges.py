@@ -21,6 +21,7 @@ from openbell.core.project import (
     RolloutPolicy,
     Service,
     WatchLimits,
+    Waves,
 )
 
 
@@ -66,6 +67,7 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
         "undecided_s": Range(0, DAY_S),
         "tick_s": Range(0.1, 60),
     },
+    Waves: {"hold_s": Range(0, WEEK_S)},
     Phase: {"weight_pct": _WEIGHT_PCT, "hold_s": _HOLD_S},
     RollbackTriggers: {
         "error_rate_pct_max": Range(0.01, 99, "No error rate is above 100 percent."),

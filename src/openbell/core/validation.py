@@ -12,7 +12,8 @@ from math import prod
 from openbell.core.approval import refusal
 from openbell.core.pattern import placeholders
 from openbell.core.pipeline import job_id, legs, slug
-from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project
+from openbell.core.places import check_places, place_name, places
+from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project, Target
 from openbell.core.ranges import check_numbers
 from openbell.core.texts import JOB_PLACEHOLDERS, check_texts, suggest
 
@@ -57,6 +58,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_services(project),
         *_check_environments(project),
         *_check_clusters(project),
+        *check_places(project),
         *_check_overlaps(project.environments),
         *_check_teams(project.teams),
     )
@@ -68,10 +70,14 @@ def _check_names(project: Project) -> Iterator[Problem]:
         ("services", project.services),
         ("environments", project.environments),
     )
-    for section, members in sections:
-        for name in members:
-            if not _is_name(name):
-                yield Problem((section, name), f'name "{name}": {NAME_RULE}.')
+    named: list[tuple[tuple[str, ...], str]] = [
+        ((section, name), name) for section, members in sections for name in members
+    ]
+    for environment, one in project.environments.items():
+        named += [(("environments", environment, "targets", target), target) for target in one.targets]
+    for path, name in named:
+        if not _is_name(name):
+            yield Problem(path, f'name "{name}": {NAME_RULE}.')
     for name in project.services:
         if name in RESERVED_NAMES:
             reason = "each environment runs a program of its own under that name"
@@ -219,25 +225,34 @@ def _check_environments(project: Project) -> Iterator[Problem]:
 
 def _check_clusters(project: Project) -> Iterator[Problem]:
     """What becomes the name of an object in a cluster must be one, beside what is added to it."""
-    clustered = [name for name, one in project.environments.items() if one.cluster is not None]
+    clustered = {name: one.cluster for name, one in places(project).items() if one.cluster is not None}
     if not clustered:
         return
-    named = [("project", "name", project.project.name), *(("services", name, name) for name in project.services)]
-    for section, key, name in (*named, *(("environments", name, name) for name in clustered)):
+    named: list[tuple[tuple[str, ...], str]] = [(("project", "name"), project.project.name)]
+    named += [(("services", name), name) for name in project.services]
+    for name, one in project.environments.items():
+        targets = [target for target in one.targets if place_name(name, target) in clustered]
+        if targets or name in clustered:
+            named.append((("environments", name), name))
+        named += [(("environments", name, "targets", target), target) for target in targets]
+    for path, name in named:
         if not _OBJECT_NAME.fullmatch(name):
             rule = f"at most {OBJECT_NAME_MAX} of a-z, 0-9 and -, a letter first, no - at the end"
             message = f'"{name}" is to be part of the names of objects in a cluster, which may have {rule}.'
-            yield Problem((section, key), message)
-    for name in clustered:
-        yield from _check_cluster(("environments", name, "cluster"), project.environments[name].cluster or Cluster())
+            yield Problem(path, message)
+    for name, one in project.environments.items():
+        if one.cluster is not None:
+            yield from _check_cluster(("environments", name, "cluster"), one.cluster)
+        for target, laid_over in one.targets.items():
+            yield from _check_cluster(("environments", name, "targets", target), laid_over)
 
 
-def _check_cluster(at: tuple[str, ...], cluster: Cluster) -> Iterator[Problem]:
+def _check_cluster(at: tuple[str, ...], written: Cluster | Target) -> Iterator[Problem]:
     for key, allowed, rule in CLUSTER_RULES:
-        value = getattr(cluster, key)
+        value = getattr(written, key) or ()
         for text in (value,) if isinstance(value, str) else value:
             if text != getattr(Cluster(), key) and not allowed.fullmatch(text):
-                yield Problem((*at, key), f'cluster.{key} = "{text}": {rule}')
+                yield Problem((*at, key), f'{".".join(at[2:])}.{key} = "{text}": {rule}')
 
 
 def _check_environment_jobs(at: tuple[str, ...], environment: Environment, project: Project) -> Iterator[Problem]:

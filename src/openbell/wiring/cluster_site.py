@@ -22,6 +22,7 @@ from openbell.adapters.kubernetes.platform import Kubernetes
 from openbell.adapters.kubernetes.prerequisites import Gateway, gateway_problems, read_gateway
 from openbell.adapters.kubernetes.routes import GatewayRoutes
 from openbell.adapters.prometheus import PrometheusMetrics
+from openbell.core.places import namespace_of, object_name, settings_of
 from openbell.core.project import Cluster, Project
 from openbell.core.release import Release
 from openbell.ports import AdapterError
@@ -47,9 +48,9 @@ class ClusterSite:
     def __init__(self, project: Project, name: str, state: StateFolder) -> None:
         self.name = name
         self.project = project
-        self._settings = project.environments[name].cluster or Cluster()
+        self._settings = settings_of(project, name).cluster or Cluster()
         self._state = state
-        namespace = self._settings.namespace or f"{project.project.name}-{name}"
+        namespace = namespace_of(project, name)
         self._api = Api(self._settings.context, namespace)
         self._helm = Helm(self._settings.context, namespace)
 
@@ -221,7 +222,7 @@ class ClusterSite:
 
         objects = await self.platform.render(self._chart_in(root))
         gateway = self._settings.gateway.rpartition("/")[0]
-        access = access_for(f"openbell-{self.name}", self._api.namespace, objects, gateway=gateway)
+        access = access_for(f"openbell-{object_name(self.name)}", self._api.namespace, objects, gateway=gateway)
         return yaml.safe_dump_all(access, sort_keys=False)
 
     def _chart_in(self, root: Path) -> Chart:

@@ -17,6 +17,7 @@ from openbell.adapters import git
 from openbell.adapters.sqlite import SqliteJournal, read_now
 from openbell.adapters.store import Store
 from openbell.core.pipeline import JobResult, Output
+from openbell.core.places import places
 from openbell.core.release import Artifact, Release
 from openbell.core.report import Outcome
 from openbell.core.trigger import Trigger, effective_kind
@@ -77,7 +78,7 @@ def compose(place: OpenProject, snapshot: git.Snapshot, results: Sequence[JobRes
 
 def _config_files(place: OpenProject, snapshot: git.Snapshot) -> dict[str, bytes]:
     """Read what belongs to a release beside its artifacts: `[release] config`, and charts with their values."""
-    clusters = [one.cluster for one in place.project.environments.values() if one.cluster is not None]
+    clusters = [one.cluster for one in places(place.project).values() if one.cluster is not None]
     charts = [pattern for one in clusters for pattern in (f"/{one.chart}/**", *(f"/{file}" for file in one.values))]
     patterns = tuple(dict.fromkeys((*place.project.release.config, *charts)))
     if not patterns:

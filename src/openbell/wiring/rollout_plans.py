@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from openbell.core.events import Plan, Side
+from openbell.core.places import environment_name, places, settings_of
 from openbell.core.project import Environment, Project
 from openbell.core.rollout_state import stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
@@ -17,6 +18,7 @@ from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import ReleaseBuilt
 from openbell.wiring.rollouts import (
     AlreadyThereError,
+    Check,
     RefusedError,
     UnknownNameError,
     begun_of,
@@ -32,7 +34,17 @@ from openbell.wiring.site import opened_site
 IDS = "rollout-ids"
 
 
-async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | None:
+class Part(msgspec.Struct, frozen=True):
+    """What makes a rollout one of several: the command that it carries out, and whether an approval is asked for here.
+
+    What the whole environment requires was looked at when the whole was begun.
+    """
+
+    of: str
+    asks: bool = False
+
+
+async def serving(journal: Journal, place: OpenProject, name: str) -> Side | None:
     """Say what serves in an environment, by the journal and by what is really placed there.
 
     Raises `RefusedError` when something is placed that the journal does not know: it may be what customers use.
@@ -42,7 +54,7 @@ async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | No
     async with opened_site(place.project, name, place.state) as site:
         placed = await site.holdings()
     if stable is not None and stable.slot in placed and placed[stable.slot].digest == stable.digest:
-        return msgspec.structs.replace(stable, replicas=place.project.environments[name].replicas)
+        return msgspec.structs.replace(stable, replicas=settings_of(place.project, name).replicas)
     if placed:
         what = ", ".join(f"{one.version} on {slot}" for slot, one in sorted(placed.items()))
         raise RefusedError(
@@ -52,12 +64,17 @@ async def _serving(journal: Journal, place: OpenProject, name: str) -> Side | No
     return None
 
 
-async def make_plan(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> Plan:
-    """Plan a rollout of a release into an environment, from what serves there now."""
+async def make_plan(
+    journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt, *, part: Part | None = None
+) -> Plan:
+    """Plan a rollout of a release into an environment, from what serves there now; `part` when it is one of several."""
     environment = _environment(place.project, name)
-    await _require_free(journal, name)
-    await _require_passed(journal, place, name, built)
-    stable = await _serving(journal, place, name)
+    await require_free(journal, name)
+    if part is None:
+        await require_passed(journal, place, name, built)
+    elif not part.asks:
+        environment = msgspec.structs.replace(environment, approval=None)
+    stable = await serving(journal, place, name)
     if stable is not None and stable.digest == built.digest:
         raise AlreadyThereError(f"{name} runs {built.version} already")
     slot = "green" if stable is not None and stable.slot == "blue" else "blue"
@@ -72,16 +89,19 @@ async def make_plan(journal: Journal, place: OpenProject, name: str, built: Rele
     )
     strategy = environment.strategy
     return await _plan(
-        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy=strategy, author=built.author
-    )
+        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy=strategy, author=built.author,
+        part=part,
+    )  # fmt: skip
 
 
-async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: str | None) -> Plan:
+async def make_return_plan(
+    journal: Journal, place: OpenProject, name: str, to: str | None, *, part: Part | None = None
+) -> Plan:
     """Plan the way back of an environment to the release it had before, or to the one named."""
     environment = _environment(place.project, name)
-    await _require_free(journal, name)
+    await require_free(journal, name)
     before = await latest(journal, name)
-    stable = await _serving(journal, place, name)
+    stable = await serving(journal, place, name)
     if before is None or stable is None:
         raise RefusedError(f"nothing was deployed to {name} yet, so there is nothing to go back from")
     old = before.plan.stable if before.outcome == "promoted" and before.plan.strategy != "return" else None
@@ -100,7 +120,7 @@ async def make_return_plan(journal: Journal, place: OpenProject, name: str, to: 
         steps = (Retire(side="candidate", replicas=0), *steps)
     candidate = Side(slot, old.digest, old.version, environment.replicas)
     return await _plan(
-        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy="return", author=""
+        journal, place, name, candidate=candidate, stable=stable, steps=steps, strategy="return", author="", part=part
     )
 
 
@@ -114,11 +134,9 @@ async def _plan(
     steps: tuple[AnyStep, ...],
     strategy: str,
     author: str,
+    part: Part | None,
 ) -> Plan:
-    environment = place.project.environments[name]
-    approvers = environment.approval.by if environment.approval else ()
-    teams = place.project.teams
-    named = [one for entry in approvers for one in teams.get(entry, (entry,))]
+    environment = settings_of(place.project, name)
     taken = await journal.append(IDS, "taken", b"{}", at_s=time.time())
     # Journals from before there was a stream of ids count their rollouts.
     number = max(taken, len(await journal.streams("rollout/")) + 1)
@@ -130,7 +148,7 @@ async def _plan(
         stable=stable,
         steps=steps,
         author=author,
-        approvers=tuple(dict.fromkeys(named)),
+        approvers=approvers(place.project, environment),
         approval_timeout_s=environment.approval_timeout_s,
         healthy_timeout_s=environment.rollout.healthy_timeout_s,
         undecided_s=environment.rollout.undecided_s,
@@ -138,17 +156,26 @@ async def _plan(
         triggers=environment.rollback_on,
         watch_for=environment.watch_for,
         on_drift=environment.rollout.on_drift,
+        part_of=part.of if part else "",
     )
 
 
+def approvers(project: Project, environment: Environment) -> tuple[str, ...]:
+    """Name the people who may approve in an environment, those of teams one by one."""
+    entries = environment.approval.by if environment.approval else ()
+    return tuple(dict.fromkeys(one for entry in entries for one in project.teams.get(entry, (entry,))))
+
+
 def _environment(project: Project, name: str) -> Environment:
-    if name not in project.environments:
-        known = ", ".join(project.environments) or "none; add [environments.staging] to openbell.toml"
-        raise UnknownNameError(f'there is no environment "{name}"; there are: {known}')
-    return project.environments[name]
+    known = places(project)
+    if name not in known:
+        names = ", ".join(known) or "none; add [environments.staging] to openbell.toml"
+        raise UnknownNameError(f'there is no environment "{name}"; there are: {names}')
+    return known[name]
 
 
-async def _require_free(journal: Journal, name: str) -> None:
+async def require_free(journal: Journal, name: str) -> None:
+    """Refuse an environment with a rollout that has not ended."""
     open_rollouts = [state for state in await unfinished(journal, name) if state.direction != "ended"]
     if open_rollouts:
         one = open_rollouts[0]
@@ -170,9 +197,10 @@ async def _require_promoted_before(journal: Journal, name: str, built: ReleaseBu
     )
 
 
-async def _require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
-    environment = place.project.environments[name]
-    said = {check.job: check for check in await checks_of(journal, built.digest)}
+async def require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
+    """Refuse a release that has not passed the jobs which the environment requires of others, in all their targets."""
+    environment = place.project.environments[environment_name(name)]
+    said = await _newest_checks(journal, built.digest)
     for job in environment.requires_passed:
         where = [other for other, one in place.project.environments.items() if job in one.after]
         if job not in said:
@@ -182,3 +210,15 @@ async def _require_passed(journal: Journal, place: OpenProject, name: str, built
             last = said[job]
             why = f"in {last.environment} it failed: {last.reason}"
             raise RefusedError(f"{name} requires {job} to have passed for {built.version}; {why}")
+
+
+async def _newest_checks(journal: Journal, digest: str) -> dict[str, Check]:
+    """The newest word of each job; where it ran in several targets of an environment, one that failed, if any did."""
+    by_place: dict[tuple[str, str], Check] = {}
+    said: dict[str, Check] = {}
+    for check in await checks_of(journal, digest):
+        by_place[(check.job, check.environment)] = said[check.job] = check
+    for (job, place), check in by_place.items():
+        if not check.passed and environment_name(place) == environment_name(said[job].environment):
+            said[job] = check
+    return said

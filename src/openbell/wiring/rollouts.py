@@ -17,6 +17,7 @@ from openbell.adapters import git
 from openbell.adapters.clock import SystemClock
 from openbell.adapters.sqlite import process_owner
 from openbell.core.events import AbortRequested, Approved, Begun, Plan
+from openbell.core.places import settings_of
 from openbell.core.rollout import approval_refusal, decide
 from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import (
@@ -328,7 +329,7 @@ async def _run_checks(journal: Journal, place: OpenProject, environment: Site, s
     """Run the environment's jobs that come after a rollout, unless this release has passed them here already."""
     name, digest = state.plan.environment, state.plan.candidate.digest
     done = {check.job for check in await checks_of(journal, digest) if check.environment == name and check.passed}
-    for job in place.project.environments[name].after:
+    for job in settings_of(place.project, name).after:
         if job in done or place.project.jobs[job].stage == "smoke":
             continue
         result = await run_check(place, environment, job, rollout=state.plan.id, digest=digest)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from openbell.core.places import settings_of
 from openbell.core.project import Project
 from openbell.ports import MetricSource, Platform, Router
 from openbell.wiring.state import StateFolder
@@ -129,7 +130,7 @@ def find_secret(folder: Path, name: str) -> str | None:
 
 def open_site(project: Project, name: str, state: StateFolder) -> Site:
     """Return an environment of a project; what it is made of is imported only now."""
-    if project.environments[name].cluster is not None:
+    if settings_of(project, name).cluster is not None:
         from openbell.wiring.cluster_site import ClusterSite
 
         return ClusterSite(project, name, state)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from openbell.core.project import Environment, Project
+from openbell.core.places import object_name, settings_of
+from openbell.core.project import Project
 
 DIGEST, VERSION = "openbell.dev/digest", "openbell.dev/version"
 
@@ -46,11 +47,11 @@ class Chart(msgspec.Struct, frozen=True):
         return merged(
             self.settings,
             {
-                "openbell": {"environment": environment, "slot": slot, "release": _short(digest)},
+                "openbell": {"environment": object_name(environment), "slot": slot, "release": _short(digest)},
                 "annotations": {DIGEST: digest, VERSION: version},
                 "image": next(iter(images.values())),
                 "services": services,
-                "config": dict(self.project.environments.get(environment, Environment()).env),
+                "config": dict(settings_of(self.project, environment).env),
                 "migrations": {
                     "expand": phase == "expand",
                     "contract": _short(digest) if phase == "contract" else "",

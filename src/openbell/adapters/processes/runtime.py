@@ -19,7 +19,7 @@ import msgspec
 
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.pattern import fill
-from openbell.core.project import Environment
+from openbell.core.places import settings_of
 from openbell.core.quoting import fill_script
 from openbell.core.release import Release
 from openbell.files import exclusive, write_whole
@@ -163,7 +163,7 @@ def environment_of(runtime: Runtime, surroundings: Surroundings) -> dict[str, st
 
     Raises `AdapterError` naming a secret that nobody has given.
     """
-    settings = runtime.release.project.environments.get(surroundings.name, Environment())
+    settings = settings_of(runtime.release.project, surroundings.name)
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     env |= {"PATH": f"{runtime.prepared / 'bin'}:{surroundings.path}", "PYTHONUNBUFFERED": "1"}
     env |= surroundings.addresses()
@@ -197,7 +197,7 @@ class Mask:
 
 def mask_of(runtime: Runtime, surroundings: Surroundings, env: Mapping[str, str]) -> Mask:
     """Make the mask for what runs in an environment with `env`: its secrets, its addresses, passwords in any URL."""
-    settings = runtime.release.project.environments.get(surroundings.name, Environment())
+    settings = settings_of(runtime.release.project, surroundings.name)
     secrets = [env[name] for name in settings.secrets if name in env]
     return Mask([*secrets, *surroundings.addresses().values(), *_passwords(env.values())])
 
