@@ -4,6 +4,7 @@
   `openbell.core.ranges`; the sentence per key is kept in docs/configuration.toml.
 - docs/commands.md from the commands of `openbell.cli`.
 - docs/schema from the structs that commands print with `--json`.
+- docs/troubleshooting.md from what tests have seen, which they keep in docs/troubleshooting.json.
 
 `make docs` writes them, tests/docs compares them. Usage: python -m docs.generate
 """
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from docs import commands, schemas
+from docs import commands, schemas, troubleshooting
 from openbell.core.project import Project
 from openbell.core.ranges import RANGES, Range
 
@@ -207,6 +208,7 @@ def command_line() -> str:
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "commands.md": command_line,
+    "troubleshooting.md": lambda: GENERATED + "\n" + troubleshooting.page(),
     "schema/README.md": lambda: GENERATED + "\n" + schemas.page(),
     "schema/openbell.json": configuration_schema,
     **{f"schema/{name}.json": partial(schemas.schema, name) for name in schemas.PRINTED},

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,6 +109,19 @@ async def test_a_full_disk_says_so_and_loses_nothing(journal: SqliteJournal) -> 
         await journal.append("s", "k", b"x" * 100_000, at_s=0.0)
     assert caught.value.effect == "not_applied"
     assert [r.payload for r in await journal.read("s")] == [b"kept"]
+
+
+async def test_an_error_of_a_full_disk_is_known_as_one(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file beside the log cannot grow, SQLite says "disk I/O error" and no more."""
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    for free, words in ((0, r"disk .* is full \(disk I/O error\); free some space"), (1 << 30, r"sqlite: disk I/O")):
+        usage = SimpleNamespace(total=1 << 30, used=0, free=free)
+        monkeypatch.setattr("shutil.disk_usage", lambda _path, usage=usage: usage)
+        with pytest.raises(AdapterError, match=words):
+            await journal._call("append", fail)
 
 
 async def test_the_first_events_only(journal: SqliteJournal) -> None:

@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from tests.e2e.product import Product
+from tests.e2e.told import TOLD
+from tests.troubleshooting import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
@@ -40,6 +42,7 @@ def test_a_release_that_never_gets_healthy(product: Product, broken_release: str
     assert ended["outcome"] == "rolled-back"
     assert "api" in ended["reason"]
     assert "healthy" in ended["reason"] or "ready" in ended["reason"]
+    compare(TOLD["never-healthy"], ended["reason"])
     found = product.json("status", "production")
     assert [(slot["version"], slot["weight_pct"]) for slot in found["slots"]] == [("v1.0.0", 100)]
 
@@ -84,7 +87,8 @@ def test_a_journal_on_a_full_disk_stops_before_anything_is_done(built: Product, 
         product = copy.copy(built)
         product.env = env
         done = product.run("deploy", "production", "v1.0.0", expect=1)
-        assert "full" in done.stderr
+        assert "is full" in done.stderr
+        compare(TOLD["full-disk"], done.stderr)
         assert not (state / "environments" / "production" / "postgres").exists()
     finally:
         subprocess.run(["umount", str(folder)], check=False)
@@ -103,6 +107,7 @@ def test_ctrl_c_leaves_a_rollout_that_can_be_resumed(product: Product) -> None:
     assert product.weights() == {"blue": 95, "green": 5}
     refused = product.run("down", "production", expect=1)
     assert "has a rollout that has not ended (r-2)" in refused.stderr
+    compare(TOLD["not-ended"], refused.stderr)
     assert product.json("abort", "r-2", expect=1)["outcome"] == "rolled-back"
 
 

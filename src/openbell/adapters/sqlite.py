@@ -7,6 +7,7 @@ that died is taken over at once. Source: SQLite's documentation on WAL and `PRAG
 
 import contextlib
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from openbell.ports import AdapterError, Record
 T = TypeVar("T")
 
 SCHEMA_VERSION = 1
+ROOM_MIN_BYTES = 64 * 1024
+"""What SQLite wants at least for a journal that is opened."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
   stream TEXT NOT NULL, sequence INTEGER NOT NULL, at_s REAL NOT NULL, kind TEXT NOT NULL, payload BLOB NOT NULL,
@@ -184,8 +187,16 @@ class SqliteJournal:
 
 def _explain(error: Exception, path: Path) -> str:
     text = str(error)
-    if "full" in text or "No space" in text:
+    if "full" in text or "No space" in text or ("I/O" in text and _has_no_room(path)):
         return f"the disk that holds {path} is full ({text}); free some space, then: openbell resume"
     if "not a database" in text or "malformed" in text:
         return f"{path} is damaged ({text}); restore it from a copy, or move it away to begin anew"
     return f"{path}: {text}"
+
+
+def _has_no_room(path: Path) -> bool:
+    """Whether its disk is full: where SQLite cannot make the file beside its log larger, it only says "I/O error"."""
+    try:
+        return shutil.disk_usage(path.parent).free < ROOM_MIN_BYTES
+    except OSError:
+        return False
