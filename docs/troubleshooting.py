@@ -17,7 +17,8 @@ was to take over is put back as it was, and the exit code says that the rollout 
 ([exit codes](exit-codes.md)). `openbell why` tells it again later.
 """
 IN_A_CLUSTER = """\
-A message begins with the pod that it is about, or with its Deployment when no pod could be made: PROJECT-SLOT-SERVICE.
+The system and the step come first, then the pod that it is about: PROJECT-SLOT-SERVICE, which is also the name of the
+Deployment where no pod could be made.
 What cannot come right by itself is told at once, and everything else when `healthy_timeout_s` is over. The seconds
 include putting the slot back.
 """

@@ -92,7 +92,7 @@ class Bench:
             await platform.place(SLOT, RELEASE, replicas, timeout_s=timeout_s, key="k")
         except AdapterError as error:
             seconds = time.monotonic() - begun
-            return Told(error.message, error.effect, seconds, before, await platform.placements())
+            return Told(str(error), error.effect, seconds, before, await platform.placements())
         raise AssertionError("it was placed")
 
     async def place(self, platform: Kubernetes) -> None:
