@@ -15,7 +15,7 @@ from openbell.adapters.kubernetes import disruption
 from openbell.adapters.kubernetes.api import Api
 from openbell.adapters.kubernetes.chart import Chart
 from openbell.adapters.kubernetes.helm import Helm
-from openbell.adapters.kubernetes.permissions import Permission, needed
+from openbell.adapters.kubernetes.permissions import Permission, Rendered, needed
 from openbell.adapters.kubernetes.platform import Kubernetes
 from openbell.adapters.kubernetes.prerequisites import (
     class_problem,
@@ -62,8 +62,9 @@ async def examine_cluster(subject: Subject) -> list[Check]:
     missing = await _namespace(subject)
     if missing is not None:
         return [*programs, reached, missing]
-    objects, chart = await _objects(subject) if programs[0].ok else ([], [])
-    allowed, unmet = await _permissions(subject, objects)
+    rendered, chart = await _objects(subject) if programs[0].ok else (Rendered(), [])
+    objects = rendered.all
+    allowed, unmet = await _permissions(subject, rendered)
     checks = [*programs, reached, *allowed, *chart]
     if objects:
         checks += await _kinds(subject.api, objects)
@@ -120,20 +121,21 @@ async def _namespace(subject: Subject) -> Check | None:
     return Check("namespace", False, True, found, f"{remedy}; or name another: namespace = ...")
 
 
-async def _objects(subject: Subject) -> tuple[list[dict[str, Any]], list[Check]]:
+async def _objects(subject: Subject) -> tuple[Rendered, list[Check]]:
     """Render what the charts consist of."""
     try:
         rendered = await asyncio.gather(*(subject.platform.render(chart) for chart in subject.charts))
     except AdapterError as error:
-        return [], [Check("chart", False, True, error.message, "Mend the chart, or the values in openbell.toml")]
-    return [one for objects in rendered for one in objects], []
+        return Rendered(), [
+            Check("chart", False, True, error.message, "Mend the chart, or the values in openbell.toml")
+        ]
+    installed = [one for each in rendered for one in each.installed]
+    return Rendered(installed, [one for each in rendered for one in each.migrations]), []
 
 
-async def _permissions(
-    subject: Subject, objects: Sequence[Mapping[str, Any]]
-) -> tuple[list[Check], tuple[Permission, ...]]:
+async def _permissions(subject: Subject, rendered: Rendered) -> tuple[list[Check], tuple[Permission, ...]]:
     """One line if all permissions are there, else one for each resource that lacks some."""
-    wanted, where = needed(objects), subject.api.namespace
+    wanted, where = needed(rendered), subject.api.namespace
     remedy = f"An administrator gives it: openbell render rbac {subject.environment} | kubectl apply -f -"
     try:
         missing = await lacking(subject.api, wanted)

@@ -220,9 +220,9 @@ class ClusterSite:
         """Write down, as YAML, the permissions that suffice for releases of the chart in a project's tree."""
         import yaml
 
-        objects = await self.platform.render(self._chart_in(root))
+        rendered = await self.platform.render(self._chart_in(root))
         gateway = self._settings.gateway.rpartition("/")[0]
-        access = access_for(f"openbell-{object_name(self.name)}", self._api.namespace, objects, gateway=gateway)
+        access = access_for(f"openbell-{object_name(self.name)}", self._api.namespace, rendered, gateway=gateway)
         return yaml.safe_dump_all(access, sort_keys=False)
 
     def _chart_in(self, root: Path) -> Chart:

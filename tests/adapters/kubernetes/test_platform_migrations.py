@@ -109,5 +109,9 @@ async def test_a_migration_that_takes_too_long_is_not_said_to_have_failed(
 
 async def test_a_release_is_rendered_with_both_migrations(world: World) -> None:
     world.helm.manifests = [ACCOUNT, JOB]
-    assert await world.platform.render(world.chart_of(ONE.digest)) == [ACCOUNT, JOB] * 2
+    rendered = await world.platform.render(world.chart_of(ONE.digest))
+    assert (rendered.installed, rendered.migrations) == ([ACCOUNT, JOB], [ACCOUNT, JOB] * 2)
+    assert [what for _, what in world.helm.calls] == [
+        f"shop-blue {only}" for only in (None, module.MIGRATION_TEMPLATE, module.MIGRATION_TEMPLATE)
+    ]
     assert world.helm.values["shop-blue"]["migrations"] == {"expand": False, "contract": "0" * 12}

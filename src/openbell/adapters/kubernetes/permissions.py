@@ -19,6 +19,8 @@ RBAC = "rbac.authorization.k8s.io"
 ORDER = ("get", "list", "create", "update", "patch", "delete")
 OBJECT = ("get", "create", "patch", "delete")
 """What Helm does to the objects of a release."""
+BRIEF = ("create", "patch", "delete")
+"""What is done to what a migration's Job needs: it is there for as long as the Job runs."""
 
 INSTALL = "install what the chart consists of"
 
@@ -35,6 +37,18 @@ class Permission(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """The verbs and the resource: "get, list deployments.apps"."""
         return f"{', '.join(self.verbs)} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """The objects that a release may consist of: those that Helm installs, and those of the migrations."""
+
+    installed: list[dict[str, Any]] = []
+    migrations: list[dict[str, Any]] = []
+
+    @property
+    def all(self) -> list[dict[str, Any]]:
+        """Both."""
+        return [*self.installed, *self.migrations]
 
 
 class Rule(Read, frozen=True, kw_only=True):
@@ -73,13 +87,14 @@ def plural(kind: str) -> str:
     return f"{name}es" if name.endswith(("s", "x", "ch")) else f"{name}s"
 
 
-def needed(objects: Iterable[Mapping[str, Any]]) -> tuple[Permission, ...]:
+def needed(rendered: Rendered) -> tuple[Permission, ...]:
     """List what is needed for releases that consist of these objects."""
     found = {(one.group, one.resource): one for one in ALWAYS}
-    for one in objects:
+    brief = [(one, BRIEF) for one in rendered.migrations if one["kind"] != "Job"]
+    for one, wanted in (*((one, OBJECT) for one in rendered.installed), *brief):
         key = (one["apiVersion"].rpartition("/")[0], plural(one["kind"]))
         known = found.get(key) or Permission(*key, (), INSTALL)
-        verbs = tuple(verb for verb in ORDER if verb in (*known.verbs, *OBJECT))
+        verbs = tuple(verb for verb in ORDER if verb in (*known.verbs, *wanted))
         purpose = known.purpose if INSTALL in known.purpose else f"{known.purpose}, and {INSTALL}"
         found[key] = msgspec.structs.replace(known, verbs=verbs, purpose=purpose)
     return tuple(found.values())
@@ -106,16 +121,14 @@ def _allows(rule: Rule, wanted: Permission, verb: str) -> bool:
     )
 
 
-def access_for(
-    name: str, namespace: str, objects: Iterable[Mapping[str, Any]], *, gateway: str = ""
-) -> list[dict[str, Any]]:
+def access_for(name: str, namespace: str, rendered: Rendered, *, gateway: str = "") -> list[dict[str, Any]]:
     """Compose a ServiceAccount, its Role and what binds them, for releases that consist of these objects.
 
     `gateway` is the namespace of the Gateway, where it is another.
     """
     account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     made = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
-    found = [made, *_bound(name, namespace, account, needed(objects))]
+    found = [made, *_bound(name, namespace, account, needed(rendered))]
     if gateway and gateway != namespace:
         seen = [one for one in ALWAYS if one.resource == "gateways"]
         found += _bound(f"{name}-of-{namespace}", gateway, account, seen)

@@ -25,7 +25,7 @@ from openbell.adapters.kubernetes.diagnosis import diagnose
 from openbell.adapters.kubernetes.explanation import explain, last_lines
 from openbell.adapters.kubernetes.helm import Helm
 from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event, Events, Job, Pod, Pods
-from openbell.adapters.kubernetes.permissions import plural
+from openbell.adapters.kubernetes.permissions import Rendered, plural
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
 from openbell.core.project import Project, Service
 from openbell.handover import Method, Remaining, move
@@ -208,16 +208,20 @@ class Kubernetes:
         pods = await self._pods(slot)
         return {service: [pod for pod in pods if _service(pod) == service] for service in sorted(map(_service, pods))}
 
-    async def render(self, chart: Chart) -> list[dict[str, Any]]:
+    async def render(self, chart: Chart) -> Rendered:
         """Render every object that a release of this chart may consist of, its migrations as well."""
         import yaml
 
-        found: list[dict[str, Any]] = []
-        for phase in ("expand", "contract"):
+        async def objects(phase: str | None = None) -> list[dict[str, Any]]:
             values = chart.values_of(self._environment, "blue", "sha256:" + "0" * 64, phase=phase)
-            text = await self._helm.render(self.name_of("blue"), chart.folder, chart.values, values)
-            found += filter(None, yaml.safe_load_all(text))
-        return found
+            only = MIGRATION_TEMPLATE if phase else None
+            text = await self._helm.render(self.name_of("blue"), chart.folder, chart.values, values, only=only)
+            return list(filter(None, yaml.safe_load_all(text)))
+
+        release = chart.project.release
+        phases = [phase for phase in ("expand", "contract") if getattr(release, phase) is not None]
+        installed, *migrations = await asyncio.gather(objects(), *(objects(phase) for phase in phases))
+        return Rendered(installed, [one for some in migrations for one in some])
 
     # --- what the methods share
 
