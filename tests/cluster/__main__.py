@@ -15,6 +15,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ PROJECT = "trading-engine"
 ENVIRONMENTS = ("staging", "production")
 BASE_IMAGE = "localhost/trading-engine-base"
 LISTENERS = ("api", "websocket", "fix-gateway")
+API_PORT, REGISTRY_PORT = 6443, 5000
 SPARE_PORTS = 24
 """How many ports tests may name in Gateways of their own; several run at the same time."""
 HERE = Path(__file__).parent
@@ -59,6 +61,7 @@ def up(folder: Path) -> Path:
     binaries = _run([str(kit / "unpack")]).splitlines()[-1].strip()
     os.environ["PATH"] = os.pathsep.join([binaries, str(Path(sys.executable).parent), os.environ["PATH"]])
     down(folder)
+    _refuse_second()
     parts_folder = folder / "parts"
     parts_folder.mkdir(parents=True, mode=0o700)
     kubeconfig = Path(_run([str(kit / "kube-up"), "--node", str(folder / "kubernetes")]).splitlines()[-1])
@@ -90,12 +93,34 @@ def _kit() -> Path:
     return kit
 
 
+def _refuse_second() -> None:
+    """Raise `MissingError` where another cluster runs: two nodes of one machine would end each other's pods."""
+    for port in (API_PORT, REGISTRY_PORT):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise MissingError(f"somebody listens on port {port} already: a machine has one cluster at a time")
+
+
 def _make_base_image() -> None:
     """Make the image that the engine's is built on, unless it is there: none can be pulled here."""
     if shutil.which("buildah") is None:
         raise MissingError("buildah is not installed. On Debian and Ubuntu: apt-get install buildah")
     if subprocess.run(["buildah", "inspect", BASE_IMAGE], capture_output=True, check=False).returncode:
-        _run([str(HERE.parents[1] / "engine" / "images" / "base-image"), BASE_IMAGE])
+        make = HERE.parents[1] / "engine" / "images" / "base-image"
+        _run([str(make), "--python", _movable_python(), BASE_IMAGE])
+
+
+def _movable_python() -> str:
+    """Find a Python that the engine runs on and that can be moved into an image: on PATH, or among those of pyenv."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    on_path = filter(None, map(shutil.which, ("python3.12", "python3.13", "python3")))
+    for program in [*on_path, *map(str, sorted(pyenv.glob("3.1[2-9]*/bin/python3")))]:
+        check = "import ensurepip, sys; sys.exit(sys.version_info < (3, 12))"
+        if subprocess.run([program, "-I", "-c", check], capture_output=True, check=False).returncode == 0:
+            return program
+    raise MissingError(
+        "there is no Python >= 3.12 with ensurepip for images; one of pyenv or `uv python install` will do"
+    )
 
 
 def _define_gateway_api(kit: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ["run", "test", "bootstrap", "lock"]
+SCRIPTS = ["run", "test", "bootstrap", "cluster", "lock"]
 TESTSUITE = (
     '<testsuites><testsuite tests="{tests}" failures="{failures}" errors="0" skipped="1" time="2.5">'
     "{cases}</testsuite></testsuites>"
@@ -61,6 +61,76 @@ def test_bootstrap_without_a_python_that_is_new_enough_says_what_to_do(tmp_path:
     assert "no Python >= 3.11 found (python3 is Python 3.9.2)" in done.stderr
     assert "make PYTHON=" in done.stderr
     assert not (project / ".venv").exists()
+
+
+class NodeMachine:
+    """A machine on which `.ci/cluster` runs: who the user is, what is installed, and a kit; nothing of it is real."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project, self.kit, self.tools, self.policy = (folder / name for name in ("p", "kit", "bin", "policy-rc.d"))
+        self.apt = folder / "apt.log"
+        for path in (self.project / ".ci", self.project / ".venv" / "bin", self.kit, self.tools):
+            path.mkdir(parents=True)
+        shutil.copy(ROOT / ".ci" / "cluster", self.project / ".ci")
+        for tool in ("bash", "env", "dirname", "mktemp", "rm", "mv", "tail", "grep", "chmod", "cat", "sh"):
+            found = shutil.which(tool)
+            assert found, tool
+            (self.tools / tool).symlink_to(found)
+        self.script(self.kit / "kube-up", "exit 1")
+        self.script(self.tools / "id", "echo 0")
+        self.script(
+            self.tools / "dpkg-query", 'case "$*" in *conntrack|*runc) exit 1;; *) echo "install ok installed";; esac'
+        )
+        self.script(self.tools / "apt-get", f'{{ echo "$*"; {self.policy}; echo "policy $?"; }} >> {self.apt}')
+        self.script(self.project / ".venv" / "bin" / "python", 'echo "$4/env"')
+
+    def script(self, path: Path, text: str) -> None:
+        path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+        path.chmod(0o755)
+
+    def start(self) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": str(self.tools), "OPENBELL_KIT": str(self.kit), "POLICY_RC_D": str(self.policy)}
+        command = [str(self.project / ".ci" / "cluster"), "build/cluster"]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_cluster_is_started_with_what_is_missing_and_no_service_of_it(tmp_path: Path) -> None:
+    machine = NodeMachine(tmp_path)
+    machine.policy.write_text("somebody else's")
+    done = machine.start()
+    assert (done.returncode, done.stdout) == (0, "build/cluster/env\n"), done.stderr
+    assert done.stderr == "cluster: installing runc conntrack\ncluster: starting one in build/cluster\n"
+    update, no, install, still_no = machine.apt.read_text().splitlines()
+    assert (update, no, still_no) == ("update -qq", "policy 101", "policy 101")
+    assert install == "install -qq -y --no-install-recommends runc conntrack"
+    assert machine.policy.read_text() == "somebody else's"
+    machine.policy.unlink()
+    assert machine.start().returncode == 0
+    assert not machine.policy.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("kit/kube-up", None, "there is no kit in"),
+        ("bin/id", "echo 1000", "only root can start a node"),
+        ("bin/apt-get", None, "not installed, and there is no apt-get: runc conntrack"),
+        ("bin/apt-get", "echo 'E: no route to host' >&2; exit 100", "apt-get: E: no route to host"),
+        ("p/.venv/bin/python", "echo 'port 6443 is taken' >&2; exit 2", "port 6443 is taken"),
+    ],
+)
+def test_where_there_can_be_no_cluster_one_line_says_why(
+    tmp_path: Path, file: str, text: str | None, reason: str
+) -> None:
+    machine = NodeMachine(tmp_path)
+    if text is None:
+        (tmp_path / file).unlink()
+    else:
+        machine.script(tmp_path / file, text)
+    done = machine.start()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith(f"cluster: none here, tests that need one are skipped: {reason}")
+    assert not machine.policy.exists()
 
 
 @pytest.mark.parametrize(

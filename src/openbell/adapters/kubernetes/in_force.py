@@ -83,15 +83,15 @@ class Probe:
         # Nothing is asked over TLS, so certificates of authorities need not be read, which takes long.
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S, verify=tls) as http:
-            deadline = time.monotonic() + TIMEOUT_S
-            await asyncio.gather(*(_wait_one(http, one, change, deadline) for one in questions))
+            deadline_s = time.monotonic() + TIMEOUT_S
+            await asyncio.gather(*(_wait_one(http, one, change, deadline_s) for one in questions))
 
 
-async def _wait_one(http: "httpx.AsyncClient", question: Question, change: str, deadline: float) -> None:
+async def _wait_one(http: "httpx.AsyncClient", question: Question, change: str, deadline_s: float) -> None:
     import httpx
 
     headers = {"Host": question.host, HEADER: change}
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline_s:
         try:
             answer = await http.get(question.url, headers=headers, follow_redirects=False)
         except (httpx.HTTPError, httpx.InvalidURL):
