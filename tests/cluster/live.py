@@ -1,7 +1,9 @@
 """The cluster that tests may use, if one is there: what `python -m tests.cluster up` says in the environment.
 
 Each test file takes a namespace and ports of its own, and leaves neither behind. Ports are held by locks on files, so
-that processes which test at the same time never name the same one, and one that is killed holds none.
+that processes which test at the same time never name the same one, and one that is killed holds none. Whoever ends
+parts of the cluster waits until nobody else has a namespace, and has it `alone`; so what has a namespace ends with its
+file.
 """
 
 import contextlib
@@ -65,25 +67,40 @@ def apply(*objects: Mapping[str, object]) -> None:
 def namespace(name: str, **labels: str) -> Iterator[str]:
     """Have a namespace `t-NAME-...`, and end it with all that is in it."""
     whole = f"t-{name}-{secrets.token_hex(3)}"
-    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": whole, "labels": labels}})
-    try:
-        yield whole
-    finally:
-        kubectl("delete", "namespace", whole, "--wait=false", "--ignore-not-found", check=False)
+    with _locked("cluster", fcntl.LOCK_SH):
+        apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": whole, "labels": labels}})
+        try:
+            yield whole
+        finally:
+            kubectl("delete", "namespace", whole, "--wait=false", "--ignore-not-found", check=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Have the cluster for oneself, to end parts of it; never with a namespace of this process, which is waited for."""
+    with _locked("cluster", fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    """Hold a lock; raises `BlockingIOError` where it was not to be waited for and somebody else has it."""
+    folder = Path(tempfile.gettempdir()) / "openbell-cluster"
+    folder.mkdir(exist_ok=True)
+    with (folder / name).open("w") as file:
+        fcntl.flock(file, how)
+        yield
 
 
 @contextlib.contextmanager
 def ports(count: int) -> Iterator[list[int]]:
     """Have so many ports that the gateway listens on and that no other Gateway names."""
     spare = [int(word) for word in os.environ["OPENBELL_CLUSTER_PORTS"].split()]
-    folder = Path(tempfile.gettempdir()) / "openbell-cluster-ports"
-    folder.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         taken: list[int] = []
         for port in spare:
-            lock = stack.enter_context((folder / str(port)).open("w"))
             with contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(_locked(str(port), fcntl.LOCK_EX | fcntl.LOCK_NB))
                 taken.append(port)
             if len(taken) == count:
                 break

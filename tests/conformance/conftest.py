@@ -10,8 +10,9 @@ from tests.conformance.cluster_world import cluster_world
 from tests.conformance.worlds import LocalWorld, MemoryWorld, World
 
 
+# Not of the whole session: what has a namespace of the cluster keeps others from restarting parts of it.
 @pytest_asyncio.fixture(
-    scope="session",
+    scope="package",
     loop_scope="session",
     params=[
         "memory",

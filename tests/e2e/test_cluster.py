@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from openbell.adapters.sqlite import read_now
 from openbell.hosts.local import stream_of
 from openbell.wiring.demo import Flow
 from openbell.wiring.project import open_project
+from tests.cluster import live
 from tests.e2e.product import Product
 from tests.e2e.test_kills import check_audit, is_over, newest
 
@@ -117,13 +118,13 @@ async def ends(process: "subprocess.Popen[str]", product: Product) -> tuple[int,
     return process.returncode, str(state.outcome)
 
 
-async def test_an_api_server_that_is_gone_for_30_s(traded: Product, parts: "Parts") -> None:
+async def test_an_api_server_that_is_gone_for_30_s(parts: "Parts", traded: Product) -> None:
     process = await hold_at_5(traded, "v1.1.0")
     await parts.restart("kubernetes/log/apiserver", down_s=30.0)
     assert (await ends(process, traded))[1] == "promoted"
 
 
-async def test_etcd_and_the_gateway_are_restarted(traded: Product, parts: "Parts") -> None:
+async def test_etcd_and_the_gateway_are_restarted(parts: "Parts", traded: Product) -> None:
     process = await hold_at_5(traded, "v1.1.0")
     await parts.restart("kubernetes/log/etcd", down_s=1.0)
     assert (await ends(process, traded))[1] == "promoted"
@@ -138,7 +139,7 @@ async def test_pods_are_evicted(traded: Product) -> None:
     assert (await ends(process, traded))[1] == "promoted"
 
 
-async def test_without_prometheus_nothing_is_promoted(traded: Product, parts: "Parts", tmp_path: Path) -> None:
+async def test_without_prometheus_nothing_is_promoted(parts: "Parts", traded: Product, tmp_path: Path) -> None:
     policy = tmp_path / "impatient.toml"
     policy.write_text("[environments.production.rollout]\nundecided_s = 5\nhold_s = 5\n")
     process = await hold_at_5(traded, "v1.1.0", "--policy", str(policy))
@@ -207,12 +208,13 @@ class Parts:
 
 
 @pytest.fixture
-def parts() -> Parts:
-    """The parts of the cluster; skipped where it is somebody else's."""
+def parts() -> Iterator[Parts]:
+    """The parts of the cluster, when nobody else tests there; skipped where it is somebody else's."""
     folder = os.environ.get("OPENBELL_CLUSTER_FOLDER")
     if folder is None:
         pytest.skip("the cluster was not started by python -m tests.cluster, so its parts are not ours to restart")
-    return Parts(Path(folder))
+    with live.alone():
+        yield Parts(Path(folder))
 
 
 def kubectl(*arguments: str) -> str:
