@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -85,6 +86,55 @@ def test_it_is_valid_for_kubernetes(tmp_path: Path) -> None:
         pytest.skip(said.strip())
     assert checked.returncode == 0, said
     assert len(re.findall(r"Invalid: 0, Errors: 0", said)) == 2
+
+
+@pytest.mark.skipif(shutil.which("checkov") is None, reason="checkov is not installed")
+def test_scanners_find_what_is_waived_and_nothing_else(tmp_path: Path) -> None:
+    waived = yaml.safe_load((ROOT / "checks" / "checkov.yaml").read_text())["skip-check"]
+    for name, options in {"default": (), "eks": ("--values", str(CHART / "values-eks.yaml"))}.items():
+        rendered = helm("te-blue", "--set", "migrations.contract=0123456789ab", *options)
+        (tmp_path / f"{name}.yaml").write_text(rendered.stdout)
+    command = [
+        "checkov",
+        "--framework",
+        "kubernetes",
+        "--directory",
+        str(tmp_path),
+        "--skip-download",
+        "--output",
+        "json",
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    results = json.loads(found.stdout)["results"]
+    assert len(results["passed_checks"]) > 500
+    assert sorted({each["check_id"] for each in results["failed_checks"]}) == waived
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    """A namespace of a real cluster, which warns of every pod that the strictest of Kubernetes' own rules refuses."""
+    if not os.environ.get("KUBECONFIG") or shutil.which("kubectl") is None:
+        pytest.skip("no cluster: KUBECONFIG is not set, or kubectl is not installed")
+    name = f"t-chart-{secrets.token_hex(3)}"
+    if kubectl("create", "namespace", name).returncode:
+        pytest.skip("no cluster: the one that KUBECONFIG names takes no namespace")
+    kubectl("label", "namespace", name, "pod-security.kubernetes.io/warn=restricted")
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def kubectl(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["kubectl", *arguments], input=given, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("slot", ["blue", "green"])
+def test_a_cluster_takes_both_sides_and_warns_of_nothing(namespace: str, slot: str) -> None:
+    rendered = helm(f"te-{slot}", "--set", f"openbell.slot={slot},migrations.contract=0123456789ab")
+    said = kubectl(
+        "apply", "--server-side", "--dry-run=server", "--namespace", namespace, "--filename", "-", given=rendered.stdout
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    assert len(said.stdout.splitlines()) == len([each for each in yaml.safe_load_all(rendered.stdout) if each])
 
 
 @pytest.mark.parametrize(
