@@ -68,13 +68,14 @@ class Machine:
         self.now_s = 0.0
         self.events: list[AnyEvent] = []
         self.commands: list[AnyCommand] = []
+        self.told: list[str] = []
         self.state = self.send(Begun(at_s=0.0, plan=begun, by="ada"))
 
     def send(self, event: AnyEvent) -> Rollout:
         before = getattr(self, "state", None)
         self.events.append(event)
         self.state, commands = decide(before, event)
-        describe(before, event, self.state)
+        self.told += describe(before, event, self.state)
         self.commands += commands
         return self.state
 
@@ -419,6 +420,7 @@ def test_what_somebody_else_changes_of_the_routing_is_taken_over_and_told() -> N
     assert [(command.weights, command.sessions) for command in again] == [({"green": 5, "blue": 95}, "blue")]
     told = [command for command in machine.commands if isinstance(command, Notify)][-1]
     assert (told.text, told.urgent) == ("green 50, changed by kubectl-edit", True)
+    assert "somebody else has changed the routing: green 50, changed by kubectl-edit" in machine.told
     assert machine.tick(drift="green 50, changed by kubectl-edit").drifts == 1, "what is under way is awaited"
     state = machine.succeed()
     assert isinstance(state.step, Hold)

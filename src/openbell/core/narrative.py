@@ -139,7 +139,9 @@ def _event(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[str]
         case Ticked(tick=tick):
             broken = any(m.streak or m.verdict == "fail" for m in after.verdict.measures)
             judged = after.routed and before is not None and before.direction == "forward"
-            return [tick_text(after, tick)] if broken and judged else []
+            drifted = before is not None and after.drifts > before.drifts
+            told = [f"somebody else has changed the routing: {tick.drift}"] if drifted else []
+            return [*told, *([tick_text(after, tick)] if broken and judged else [])]
 
 
 def _succeeded(before: Rollout | None, event: CommandSucceeded) -> list[str]:
