@@ -1,4 +1,4 @@
-"""One world of each kind for all contracts; each test begins with empty slots."""
+"""One world of each kind for each contract; each test begins with empty slots."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +10,9 @@ from tests.conformance.cluster_world import cluster_world
 from tests.conformance.worlds import LocalWorld, MemoryWorld, World
 
 
-# Not of the whole session: what has a namespace of the cluster keeps others from restarting parts of it.
+# Of one module: what has a namespace of the cluster keeps others from restarting parts of it.
 @pytest_asyncio.fixture(
-    scope="package",
+    scope="module",
     loop_scope="session",
     params=[
         "memory",
