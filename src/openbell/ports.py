@@ -5,7 +5,7 @@ key it has the effect of one call. A failure is an `AdapterError` that says whet
 `unknown`; anything else that escapes an adapter is a defect.
 """
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncio
 
 Effect = Literal["not_applied", "unknown"]
+E = TypeVar("E")
 
 
 class AdapterError(Exception):
@@ -126,6 +127,18 @@ class Record(msgspec.Struct, frozen=True):
     at_s: float
     kind: str
     payload: bytes
+
+
+def decode(record: Record, decoder: msgspec.json.Decoder[E]) -> E:
+    """Read one event of the journal. Raises `AdapterError` naming it when it is damaged, or of another openbell."""
+    try:
+        return decoder.decode(record.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = (
+            f"event {record.sequence} of {record.stream} ({record.kind}) cannot be read: {error}. It is damaged, or a "
+            "newer openbell wrote it: use that one, or restore the journal from a copy"
+        )
+        raise AdapterError("journal", "read", message, effect="not_applied") from error
 
 
 class Journal(Protocol):

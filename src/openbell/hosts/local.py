@@ -9,7 +9,7 @@ that traffic is taken away while a placement still runs.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
@@ -46,12 +46,10 @@ from openbell.ports import (
     MetricSource,
     Notifier,
     Platform,
-    Record,
     ReleaseRef,
     Router,
+    decode,
 )
-
-E = TypeVar("E")
 
 LEASE_TTL_S = 10.0
 REQUEST_POLL_S = 0.2
@@ -105,18 +103,6 @@ async def load(journal: Journal, rollout_id: str) -> tuple[Rollout | None, list[
     """Read a rollout's events and fold them. Raises `AdapterError` naming the event that cannot be read."""
     events = [decode(record, _EVENTS) for record in await journal.read(stream_of(rollout_id))]
     return (fold(events) if events else None), events
-
-
-def decode(record: Record, decoder: msgspec.json.Decoder[E]) -> E:
-    """Read one event of the journal. Raises `AdapterError` naming it when it is damaged, or of another openbell."""
-    try:
-        return decoder.decode(record.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = (
-            f"event {record.sequence} of {record.stream} ({record.kind}) cannot be read: {error}. It is damaged, or a "
-            "newer openbell wrote it: use that one, or restore the journal from a copy"
-        )
-        raise AdapterError("journal", "read", message, effect="not_applied") from error
 
 
 async def request(journal: Journal, rollout_id: str, event: Approved | AbortRequested) -> None:

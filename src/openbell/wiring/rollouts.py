@@ -26,7 +26,6 @@ from openbell.hosts.local import (
     LocalHost,
     Observer,
     World,
-    decode,
     lease_of,
     load,
     request,
@@ -34,7 +33,7 @@ from openbell.hosts.local import (
     stream_of,
     take_lease,
 )
-from openbell.ports import AdapterError, Journal
+from openbell.ports import AdapterError, Journal, decode
 from openbell.wiring.deployment_jobs import run_check, smoke_runner
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
