@@ -10,7 +10,7 @@ python := $(bin)/python
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help demo demo-kubernetes test check bench docs lock clean install
+.PHONY: help demo demo-kubernetes test test-long check bench docs lock clean install
 
 help: ## what can be made
 	@echo 'make TARGET'
@@ -25,6 +25,9 @@ demo-kubernetes: install ## the same story on a cluster; ends with build/demo-ku
 
 test: install ## all tests, those of openbell and those of the engine
 	@.ci/test -n $(WORKERS) $(ARGS)
+
+test-long: install ## what takes minutes: kills and outages on a cluster, with orders flowing
+	@$(bin)/pytest -m long $(ARGS)
 
 check: install ## format, lint, types, layers, rules about the tree, dead code
 	@$(MAKE) -k -j2 --output-sync=target $(checks)

@@ -30,7 +30,7 @@ def clustered_once() -> Iterator[Product]:
     yield from build(policy)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def clustered(clustered_once: Product) -> Iterator[Product]:
     """The built releases, with nothing in the cluster and no history."""
     forget(clustered_once)
