@@ -57,6 +57,28 @@ def test_init_writes_what_check_accepts(root: Path, call: Call) -> None:
     assert call("init", "--force")[0] == 0
 
 
+def test_init_writes_a_chart_once(root: Path, call: Call) -> None:
+    code, _, err = call("init", "--chart")
+    assert (code, "openbell init" in err) == (2, True)
+    (root / "openbell.toml").write_text(
+        '[project]\nname = "x"\n[services.api]\nprotocol = "http"\nrun = "api {port}"\n'
+    )
+    code, out, _ = call("init", "--chart")
+    assert code == 0
+    assert out == (
+        "Wrote chart: a Helm chart of api.\n"
+        "Next: look through chart/values.yaml, above all its secrets and commands\n"
+        '      add [environments.NAME.cluster] with chart = "chart" to openbell.toml\n'
+        "      openbell doctor NAME    what the cluster has of what it needs\n"
+    )
+    (root / "chart" / "values.yaml").write_text("mine: true\n")
+    code, _, err = call("init", "--chart")
+    assert (code, err) == (
+        2, "chart is there already. Remove it to have it written anew, or name another: chart = ...\n",
+    )  # fmt: skip
+    assert (root / "chart" / "values.yaml").read_text() == "mine: true\n"
+
+
 def test_init_where_there_is_nothing(root: Path, call: Call) -> None:
     code, out, err = call("init")
     assert (code, out) == (2, "")

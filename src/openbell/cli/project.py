@@ -47,16 +47,24 @@ class CheckDocument(msgspec.Struct, frozen=True):
     excluded: tuple[ReasonDocument, ...]
 
 
-def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
+def init(
+    *,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    chart: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """Write an openbell.toml for the project in this folder: a Python project or a Go module.
 
     Parameters
     ----------
     force
         Replace an openbell.toml that is there already.
+    chart
+        Write a Helm chart for the services of the openbell.toml that is there, for environments in a cluster.
     """
     from openbell.wiring.initialise import InitError, initialise
 
+    if chart:
+        return _init_chart()
     try:
         done = initialise(Path.cwd(), force=force)
     except (InitError, ConfigurationError) as error:
@@ -73,6 +81,26 @@ def init(*, force: Annotated[bool, Parameter(negative="")] = False) -> int:
         git.snapshot(Path.cwd())
     except AdapterError as error:
         say(f"Note: {error.message}", stream=sys.stdout)
+    return DONE
+
+
+def _init_chart() -> int:
+    from openbell.wiring.initialise import InitError
+    from openbell.wiring.initialise_chart import initialise_chart
+
+    try:
+        place = open_project(Path.cwd())
+        done = initialise_chart(place.root, place.project)
+    except (InitError, ConfigurationError) as error:
+        return complain(str(error))
+    folder = done.folder.relative_to(place.root)
+    say(f"Wrote {folder}: a Helm chart of {', '.join(done.services)}.", stream=sys.stdout)
+    for note in done.notes:
+        say(f"  {note}", stream=sys.stdout)
+    say(f"Next: look through {folder}/values.yaml, above all its secrets and commands", stream=sys.stdout)
+    if not any(one.cluster is not None for one in place.project.environments.values()):
+        say(f'      add [environments.NAME.cluster] with chart = "{folder}" to openbell.toml', stream=sys.stdout)
+    say("      openbell doctor NAME    what the cluster has of what it needs", stream=sys.stdout)
     return DONE
 
 
