@@ -10,6 +10,7 @@ from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
 from openbell.wiring.pipeline import RunDocument
 from openbell.wiring.rollouts import RolloutDocument
+from openbell.wiring.waves import WavesDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,7 +31,12 @@ PRINTED: dict[str, Printed] = {
         ("deploy", "approve", "rollback", "abort", "watch"),
         "a rollout; `resume` prints a list of them, `why` one and its events",
     ),
-    "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; `status` prints a list without a name"),
+    "waves": Printed(
+        WavesDocument,
+        ("deploy", "approve", "rollback", "abort", "watch"),
+        "a run over the targets of an environment, instead of a rollout; also in the list of `resume`, and by `why`",
+    ),
+    "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; a list without a name, or with targets"),
     "demo-report": Printed(DemoReport, ("demo",), "the demo's reckoning, also in build/demo/report.json"),
     "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
 }

@@ -11,16 +11,18 @@ from cyclopts import Parameter
 
 from openbell.adapters.sqlite import SqliteJournal
 from openbell.adapters.toml import ConfigurationError
+from openbell.cli import waves as over_targets
 from openbell.cli.interruption import run_interruptible
 from openbell.cli.rollout_progress import RolloutProgress, clock, ending
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, print_json, say
 from openbell.core.events import AnyEvent, Begun, Plan
 from openbell.core.narrative import describe, headline, tick_text
+from openbell.core.places import environment_name, places_of
 from openbell.core.rollout import decide
 from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import load
 from openbell.ports import AdapterError, Journal
-from openbell.wiring import rollout_plans, rollouts
+from openbell.wiring import rollout_plans, rollouts, waves
 from openbell.wiring.pipeline import Deployment
 from openbell.wiring.project import OpenProject, open_project
 from openbell.wiring.releases import ReleaseBuilt
@@ -43,12 +45,14 @@ def deploy(
 ) -> int:
     """Bring a release into an environment by its strategy, judge it, and take it back when it misbehaves.
 
+    An environment with targets gets it wave by wave; what fails in one is taken back from all.
+
     Exit code 0: promoted. 1: taken back. 3: waits for a person (openbell approve, then openbell resume).
 
     Parameters
     ----------
     environment
-        Where to: a name of [environments] in openbell.toml.
+        Where to: a name of [environments] in openbell.toml, or ENVIRONMENT/TARGET for one target alone.
     release
         Which release: tag, version, commit or digest, a prefix will do; the newest one built by default.
     by
@@ -63,8 +67,11 @@ def deploy(
 
     async def work(place: OpenProject, journal: Journal) -> int:
         built = await rollouts.find_release(journal, release)
+        if waves.consists_of_targets(place, environment):
+            patient = _is_patient(wait)
+            return await over_targets.deploy(place, journal, environment, built, by=by, wait=patient, json=json)
         try:
-            async with rollouts.alone(journal, environment):
+            async with over_targets.apart(journal, environment), rollouts.alone(journal, environment):
                 plan = await rollout_plans.make_plan(journal, place, environment, built)
                 return await _begin(place, journal, plan, by=by, wait=wait, json=json)
         except AlreadyThereError as error:
@@ -90,7 +97,7 @@ def rollback(
     Parameters
     ----------
     environment
-        Where: a name of [environments] in openbell.toml.
+        Where: a name of [environments] in openbell.toml, or ENVIRONMENT/TARGET for one target alone.
     to
         A release other than the previous one: tag, version, commit or digest.
     by
@@ -104,10 +111,12 @@ def rollback(
     """
 
     async def work(place: OpenProject, journal: Journal) -> int:
+        if waves.consists_of_targets(place, environment):
+            return await over_targets.rollback(place, journal, environment, to=to, by=by, reason=reason, json=json)
         running = [state for state in await rollouts.unfinished(journal, environment) if state.direction != "ended"]
         if running:
             return await _abort(place, journal, running[0].plan.id, by=by, reason=reason, json=json)
-        async with rollouts.alone(journal, environment):
+        async with over_targets.apart(journal, environment), rollouts.alone(journal, environment):
             plan = await rollout_plans.make_return_plan(journal, place, environment, to)
             return await _begin(place, journal, plan, by=by, wait=False, json=json)
 
@@ -146,6 +155,10 @@ def approve(
         who = rollouts.person(place.root, by)
         state = await rollouts.ask_approval(journal, rollout, who, reason)
         say(f"{state.plan.candidate.version} for {state.plan.environment} approved by {who}.")
+        run = await waves.run_of(journal, state) if resume else None
+        if run is not None:
+            went_on = await over_targets.go_on(place, journal, run.plan.id, wait=False)
+            return await over_targets.report(journal, went_on, json=json)
         if resume:
             return await _drive(place, journal, rollout, None, wait=False, json=json)
         say("If no openbell drives the rollout any more: openbell resume")
@@ -164,7 +177,7 @@ def abort(
     Parameters
     ----------
     rollout
-        The rollout's id, such as r-7.
+        The rollout's id, such as r-7, or w-2 for a run over all targets of an environment.
     by
         Who aborts; git's identity by default.
     reason
@@ -176,6 +189,8 @@ def abort(
     """
 
     async def work(place: OpenProject, journal: Journal) -> int:
+        if _is_run(rollout):
+            return await over_targets.abort(place, journal, rollout, by=by, reason=reason, json=json)
         return await _abort(place, journal, rollout, by=by, reason=reason, json=json)
 
     return _run(work, policy)
@@ -195,13 +210,18 @@ def resume(*, environment: str | None = None, policy: Policy = None, json: Json 
     """
 
     async def work(place: OpenProject, journal: Journal) -> int:
-        left = await rollouts.unfinished(journal, environment)
-        if not left:
+        runs = await waves.unfinished_runs(journal, environment and environment_name(environment))
+        went_on = [await over_targets.go_on(place, journal, run.plan.id, wait=False) for run in runs]
+        found = [await waves.document(journal, run) for run in went_on]
+        # What is part of a run goes on with it, and with nothing else.
+        left = [state for state in await _left(place, journal, environment) if not await waves.run_of(journal, state)]
+        if not left and not runs:
             say("Nothing was left unfinished.")
         ends = [await _finish(place, journal, state.plan.id, None, wait=False) for state in left]
         if json:
-            print_json([rollouts.document(end) for end in ends])
-        return max((_exit_code(end) for end in ends), default=DONE)
+            print_json([*found, *(rollouts.document(end) for end in ends)])
+        codes = [*map(over_targets.exit_code, found), *map(_exit_code, ends)]
+        return max(codes, default=DONE)
 
     return _run(work, policy)
 
@@ -212,7 +232,7 @@ def watch(rollout: str | None = None, /, *, policy: Policy = None, json: Json = 
     Parameters
     ----------
     rollout
-        The rollout's id; the newest one by default.
+        The rollout's id, or that of a run over targets; the newest rollout by default.
     policy
         A file laid over openbell.toml; may be repeated.
     json
@@ -221,6 +241,8 @@ def watch(rollout: str | None = None, /, *, policy: Policy = None, json: Json = 
 
     async def work(place: OpenProject, journal: Journal) -> int:
         del place
+        if rollout is not None and _is_run(rollout):
+            return await over_targets.watch(journal, rollout, json=json)
         chosen = await _chosen(journal, rollout)
         return await _report(journal, await _follow(journal, chosen), json=json)
 
@@ -233,7 +255,7 @@ def why(rollout: str | None = None, /, *, policy: Policy = None, json: Json = Fa
     Parameters
     ----------
     rollout
-        The rollout's id; the newest one by default.
+        The rollout's id, or that of a run over targets; the newest rollout by default.
     policy
         A file laid over openbell.toml; may be repeated.
     json
@@ -242,6 +264,8 @@ def why(rollout: str | None = None, /, *, policy: Policy = None, json: Json = Fa
 
     async def work(place: OpenProject, journal: Journal) -> int:
         del place
+        if rollout is not None and _is_run(rollout):
+            return await over_targets.why(journal, rollout, json=json)
         chosen = await _chosen(journal, rollout)
         state, events = await load(journal, chosen)
         if json:
@@ -309,8 +333,24 @@ async def _begin(
     place: OpenProject, journal: Journal, plan: Plan, *, by: str | None, wait: bool | None, json: bool
 ) -> int:
     begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, by))
-    patient = sys.stdin.isatty() if wait is None else wait
-    return await _drive(place, journal, plan.id, begun, wait=patient, json=json)
+    return await _drive(place, journal, plan.id, begun, wait=_is_patient(wait), json=json)
+
+
+def _is_patient(wait: bool | None) -> bool:
+    return sys.stdin.isatty() if wait is None else wait
+
+
+def _is_run(name: str) -> bool:
+    """Whether an id is that of a run over targets."""
+    return name.startswith("w-")
+
+
+async def _left(place: OpenProject, journal: Journal, environment: str | None) -> list[Rollout]:
+    """Rollouts that have not ended: all, or those of an environment and its targets."""
+    if environment is None or environment not in place.project.environments:
+        return await rollouts.unfinished(journal, environment)
+    names = places_of(place.project, environment)
+    return [state for name in names for state in await rollouts.unfinished(journal, name)]
 
 
 async def _drive(
@@ -335,12 +375,16 @@ async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBu
     """Deploy what a run has built; an environment that runs it already is left alone."""
     async with SqliteJournal(place.state.journal) as journal:
         try:
+            if waves.consists_of_targets(place, environment):
+                return await over_targets.deploy_from_run(place, journal, environment, built)
             async with rollouts.alone(journal, environment):
                 plan = await rollout_plans.make_plan(journal, place, environment, built)
                 begun = Begun(at_s=time.time(), plan=plan, by=rollouts.person(place.root, None))
                 state = await _finish(place, journal, plan.id, begun, wait=sys.stdin.isatty())
         except AlreadyThereError as error:
-            failed = await rollouts.check_what_serves(journal, place, environment)
+            failed: tuple[str, ...] = ()
+            for name in places_of(place.project, environment):
+                failed += await rollouts.check_what_serves(journal, place, name)
             reason = "; ".join((str(error), *failed))
             return Deployment(environment, "failed" if failed else "promoted", reason)
         except RefusedError as error:
@@ -355,8 +399,13 @@ async def deploy_from_run(place: OpenProject, environment: str, built: ReleaseBu
 
 async def _abort(place: OpenProject, journal: Journal, rollout: str, *, by: str | None, reason: str, json: bool) -> int:
     """Ask for an abort, and carry it out here unless another openbell drives the rollout."""
-    await rollouts.ask_abort(journal, rollout, rollouts.person(place.root, by), reason)
+    state = await rollouts.ask_abort(journal, rollout, rollouts.person(place.root, by), reason)
+    run = await waves.run_of(journal, state)
     try:
+        if run is not None:
+            # What one target is aborted for, all of its run are taken back for.
+            went_on = await over_targets.go_on(place, journal, run.plan.id, wait=False)
+            return await over_targets.report(journal, went_on, json=json)
         return await _drive(place, journal, rollout, None, wait=False, json=json)
     except AdapterError as error:
         if error.operation != "lease":

@@ -1,6 +1,7 @@
 """`up`, `down`, `status`: environments on this machine."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -24,6 +25,7 @@ from openbell.cli.terminal import (
     say,
 )
 from openbell.core.narrative import duration, headline
+from openbell.core.places import environment_name, places, places_of
 from openbell.ports import AdapterError
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
@@ -66,22 +68,28 @@ def up(name: str, /, *, new_ports: bool = False, policy: Policy = None, json: Js
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def start(place: OpenProject, environment: Site) -> int:
+    async def start(place: OpenProject, sites: list[Site]) -> int:
         begun = time.monotonic()
-        problems = await environment.up(say, new_ports=new_ports)
-        (found,), unread = await _look_at(place, name)
+        problems = [problem for site in sites for problem in await site.up(say, new_ports=new_ports)]
+        found, unread = await _look_at(place, name)
         problems += unread
         if json:
-            print_json(found)
-        else:
-            say(f"{name}: up in {time.monotonic() - begun:.1f} s")
-            for service, address in found.addresses.items():
+            print_json(_document(place, name, found))
+        for one in [] if json else found:
+            say(f"{one.environment}: up in {time.monotonic() - begun:.1f} s")
+            for service, address in one.addresses.items():
                 say(f"  {service:<16} {address}", stream=sys.stdout)
         for problem in problems:
             say(problem)
         return FAILED if problems else DONE
 
     return _with_environment(name, policy, start)
+
+
+def _document(place: OpenProject, name: str | None, found: list[EnvironmentStatus]) -> object:
+    """What is printed of an environment: one document, or a list of them for all, or for one with targets."""
+    alone = name is not None and name in places(place.project)
+    return found[0] if alone else found
 
 
 def down(name: str, /, *, purge: bool = False, force: bool = False, policy: Policy = None, json: Json = False) -> int:
@@ -101,30 +109,35 @@ def down(name: str, /, *, purge: bool = False, force: bool = False, policy: Poli
         Print the environment's status as one JSON document on standard output.
     """
 
-    async def stop(place: OpenProject, environment: Site) -> int:
+    async def stop(place: OpenProject, sites: list[Site]) -> int:
         left = [] if force else await _unfinished(place, name)
         if left:
             remedy = f"openbell resume, openbell abort {left[0]}, or --force"
             return complain(f"{name} has a rollout that has not ended ({left[0]}): {remedy}", code=FAILED)
-        await environment.down(say, purge=purge)
-        say(f"{name}: down" + ("; nothing of it is left" if purge else "; its data stays"))
-        (found,), unread = await _look_at(place, name)
+        for site in sites:
+            await site.down(say, purge=purge)
+            say(f"{site.name}: down" + ("; nothing of it is left" if purge else "; its data stays"))
+        found, unread = await _look_at(place, name)
         if json:
-            print_json(found)
+            print_json(_document(place, name, found))
         return complain("\n".join(unread), code=FAILED) if unread else DONE
 
     return _with_environment(name, policy, stop)
 
 
 async def _unfinished(place: OpenProject, name: str) -> list[str]:
-    """Name the rollouts of an environment that have not ended; imported only here, for it costs more than a status."""
+    """Name what has not ended in an environment; imported only here, for it costs more than a status."""
     from openbell.adapters.sqlite import SqliteJournal
-    from openbell.wiring import rollouts
+    from openbell.wiring import rollouts, waves
 
     if not place.state.journal.exists():
         return []
     async with SqliteJournal(place.state.journal) as journal:
-        return [one.plan.id for one in await rollouts.unfinished(journal, name) if one.direction != "ended"]
+        runs = await waves.unfinished_runs(journal, environment_name(name))
+        found = [run.plan.id for run in runs if run.phase != "ended"]
+        for one in _names(place, name):
+            found += [one.plan.id for one in await rollouts.unfinished(journal, one) if one.direction != "ended"]
+        return found
 
 
 def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = None, json: Json = False) -> int:
@@ -147,12 +160,30 @@ def status(name: str | None = None, /, *, watch: bool = False, policy: Policy = 
             await _watch(lambda: _seen(place, name))
         found, unread = await _look_at(place, name)
         if json:
-            print_json(found[0] if name else found)
+            print_json(_document(place, name, found))
         else:
-            say("\n".join(render(found)) or "No environments in openbell.toml.", stream=sys.stdout)
+            lines = [*await _runs(place, name), *render(found)]
+            say("\n".join(lines) or "No environments in openbell.toml.", stream=sys.stdout)
         return complain("\n".join(unread), code=FAILED) if unread else DONE
 
     return _with_project(policy, show)
+
+
+async def _runs(place: OpenProject, name: str | None) -> list[str]:
+    """Say where the runs over targets stand that have not ended; imported only where there can be one."""
+    wanted = [name] if name else list(place.project.environments)
+    having = [one for one in wanted if one in place.project.environments and place.project.environments[one].targets]
+    if not having or not place.state.journal.exists():
+        return []
+    from openbell.adapters.sqlite import SqliteJournal
+    from openbell.core.waves_narrative import run_text
+    from openbell.wiring import waves
+
+    with contextlib.suppress(AdapterError):  # What is wrong with the journal is said below the rest.
+        async with SqliteJournal(place.state.journal) as journal:
+            runs = [run for one in having for run in await waves.unfinished_runs(journal, one)]
+        return [f"{run.plan.environment}  {run_text(run)}" for run in runs]
+    return []
 
 
 def render(found: list[EnvironmentStatus]) -> list[str]:
@@ -225,7 +256,7 @@ def _render_health(instances: tuple[InstanceStatus, ...]) -> str:
 
 async def _look_at(place: OpenProject, name: str | None) -> tuple[list[EnvironmentStatus], list[str]]:
     """Look at environments; also returns what is wrong with the journal, without which the rest can be seen as well."""
-    seen = [_environment(place, one) for one in ([name] if name else place.project.environments)]
+    seen = [open_site(place.project, one, place.state) for one in _names(place, name)]
     try:
         known, unread = await last_rollouts(place.state, [environment.name for environment in seen]), []
     except AdapterError as error:
@@ -255,25 +286,31 @@ async def _watch(see: Callable[[], Coroutine[None, None, list[str]]]) -> None:
 
 async def _seen(place: OpenProject, name: str | None) -> list[str]:
     found, unread = await _look_at(place, name)
-    return [*render(found), *unread]
+    return [*await _runs(place, name), *render(found), *unread]
 
 
-def _environment(place: OpenProject, name: str) -> Site:
-    if name not in place.project.environments:
-        known = ", ".join(place.project.environments) or "none; add [environments.staging] to openbell.toml"
-        raise UnknownEnvironmentError(f'there is no environment "{name}"; there are: {known}')
-    return open_site(place.project, name, place.state)
+def _names(place: OpenProject, name: str | None) -> tuple[str, ...]:
+    """Name the places that are meant: one, all, or the targets of an environment that has several."""
+    known = places(place.project)
+    if name is None:
+        return tuple(known)
+    if name in place.project.environments:
+        return places_of(place.project, name)
+    if name not in known:
+        names = ", ".join(known) or "none; add [environments.staging] to openbell.toml"
+        raise UnknownEnvironmentError(f'there is no environment "{name}"; there are: {names}')
+    return (name,)
 
 
 def _with_environment(
-    name: str, policy: Policy, work: Callable[[OpenProject, Site], Coroutine[None, None, int]]
+    name: str, policy: Policy, work: Callable[[OpenProject, list[Site]], Coroutine[None, None, int]]
 ) -> int:
-    """Do something to one environment, whose state must have somewhere to be."""
+    """Do something to one environment, or to all its targets, whose state must have somewhere to be."""
 
     async def opened(place: OpenProject) -> int:
-        environment = _environment(place, name)
+        sites = [open_site(place.project, one, place.state) for one in _names(place, name)]
         place.state.make()
-        return await work(place, environment)
+        return await work(place, sites)
 
     return _with_project(policy, opened)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli.terminal import DONE, FAILED, complain, say
+from openbell.core.places import places
 from openbell.ports import AdapterError
 from openbell.wiring.project import open_project
 
@@ -31,7 +32,7 @@ def render(what: Literal["rbac"], environment: str, /, *, policy: Policy = None)
     del what
     try:
         place = open_project(Path.cwd(), tuple(policy or ()))
-        known = place.project.environments
+        known = places(place.project)
         if environment not in known or known[environment].cluster is None:
             clusters = ", ".join(name for name, one in known.items() if one.cluster is not None) or "none"
             return complain(f'there is no environment "{environment}" in a cluster; in one are: {clusters}')
