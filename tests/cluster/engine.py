@@ -36,7 +36,6 @@ stage = "smoke"
 run = "python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])' {api_url}/readyz"
 [release]
 expand = "trading-engine migrate expand"
-contract = "trading-engine migrate contract"
 [services.api]
 protocol = "http"
 run = "trading-engine api --port {port}"
@@ -55,8 +54,8 @@ replicas = 1
 smoke = "smoke"
 [environments.production.rollout]
 weight_pct = 50
-hold_s = 2
-watch_s = 2
+hold_s = 1
+watch_s = 1
 tick_s = 0.5
 healthy_timeout_s = 60
 [environments.production.rollback_on]
