@@ -127,8 +127,10 @@ async def test_values_are_for_our_eyes_only_and_gone_afterwards(program: Fake, s
         ('Error: path "/nowhere" not found', 'path "/nowhere" not found', False, "not_applied"),
         (
             'Error: deployments.apps "api" is forbidden: ValidatingAdmissionPolicy "teams" denied request: no team',
-            'deployments.apps "api" is forbidden: ValidatingAdmissionPolicy "teams" denied request: no team; '
-            "mend the chart, or the rule that refuses it",
+            (
+                'deployments.apps "api" is forbidden: ValidatingAdmissionPolicy "teams" denied request: no team; '
+                "mend the chart, or the rule that refuses it"
+            ),
             False,
             "unknown",
         ),
