@@ -34,7 +34,7 @@ ACCOUNT = "openbell-production"
 COMMAND = [sys.executable, "-c", "from openbell.cli.main import main; main()"]
 SELDOM = {
     ("", "pods/log", "get"): "the end of a log is read only when a pod does not start",
-    ("", "pods/portforward", "create"): "asked for by kubectl before 1.30, and by API servers from 1.35 on",
+    ("", "pods/portforward", "create"): "asked for by kubectl before 1.31, and by API servers from 1.35 on",
 }
 """What this story does not use."""
 TAGS = ("v1.0.0", "v1.1.0")
