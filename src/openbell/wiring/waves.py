@@ -297,11 +297,10 @@ class RolloutTargets:
         """Bring the release to a target by a rollout, or go on with the one that was begun for this command."""
         name = place_name(self._plan.environment, command.target)
         observer = _with_approval(self._observer(command.target), approved)
-        built = msgspec.structs.replace(
-            await rollouts.find_release(self._journal, self._plan.digest), version=self._plan.version
-        )
 
         async def plan() -> Plan:
+            found = await rollouts.find_release(self._journal, self._plan.digest)
+            built = msgspec.structs.replace(found, version=self._plan.version)
             part = Part(command.id, asks=command.asks)
             return await make_plan(self._journal, self._place, name, built, part=part)
 
