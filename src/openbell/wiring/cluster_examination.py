@@ -34,6 +34,8 @@ from openbell.adapters.prometheus import PrometheusMetrics
 from openbell.ports import AdapterError
 from openbell.wiring.site import Check
 
+METRICS = "metrics"
+"""The check that only a judge needs."""
 HELM_MIN = (3, 13)
 """The first that can be told to remove what may not be there."""
 _HELM_VERSION = re.compile(r"v(\d+)\.(\d+)[\w.-]*")
@@ -220,7 +222,7 @@ async def _gateway(subject: Subject) -> list[Check]:
 async def _metrics(subject: Subject) -> Check:
     unread = await subject.metrics.hindrance()
     remedy = "Have Prometheus read the gateway's counters, and name it: metrics_url = ..."
-    return Check("metrics", not unread, True, unread or subject.metrics.url, "" if not unread else remedy)
+    return Check(METRICS, not unread, True, unread or subject.metrics.url, "" if not unread else remedy)
 
 
 def _unread(name: str, error: AdapterError) -> Check:

@@ -26,7 +26,7 @@ from openbell.core.places import namespace_of, object_name, settings_of
 from openbell.core.project import Cluster, Project
 from openbell.core.release import Release
 from openbell.ports import AdapterError
-from openbell.wiring.cluster_examination import Subject, examine_cluster
+from openbell.wiring.cluster_examination import METRICS, Subject, examine_cluster
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
     InstanceStatus,
@@ -84,7 +84,12 @@ class ClusterSite:
         return PrometheusMetrics(url, project=self.project.project.name, namespace=namespace)
 
     async def up(
-        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+        self,
+        progress: Progress = silent,
+        *,
+        new_ports: bool = False,
+        releases: Sequence[str] = (),
+        judged: bool = True,
     ) -> list[str]:
         """See that the cluster has what a rollout needs; raises `AdapterError` naming all that is missing.
 
@@ -98,7 +103,8 @@ class ClusterSite:
                 with contextlib.suppress(AdapterError):  # Without its chart it can still be taken away.
                     charts.setdefault(held.digest, self._chart_of(held.digest))
         found = await self._examine(charts.values())
-        problems = [f"{one.found}. {one.remedy}".strip() for one in found if one.needed and not one.ok]
+        wanted = [one for one in found if one.needed and (judged or one.name != METRICS)]
+        problems = [f"{one.found}. {one.remedy}".strip() for one in wanted if not one.ok]
         if problems:
             raise AdapterError(self.name, "up", "\n".join(problems), effect="not_applied")
         return []

@@ -117,7 +117,12 @@ class Environment:
         return await self.supervisor.is_running()
 
     async def up(
-        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+        self,
+        progress: Progress = silent,
+        *,
+        new_ports: bool = False,
+        releases: Sequence[str] = (),
+        judged: bool = True,
     ) -> list[str]:
         """Start what does not run: PostgreSQL, Valkey, HAProxy, and the instances that were ready before.
 
@@ -125,7 +130,7 @@ class Environment:
         `new_ports` ports that others have taken are chosen anew. Returns what is wrong with releases that did not come
         up: the environment itself is up then.
         """
-        del releases  # All need the same here.
+        del releases, judged  # All need the same here.
         async with self._alone("up"):
             refuse_missing_wheels()
             cold = not await self.supervisor.is_running() and self.supervisor.is_cold()

@@ -20,6 +20,7 @@ from openbell.core.events import AbortRequested, Approved, Begun, Plan
 from openbell.core.places import settings_of
 from openbell.core.rollout import approval_refusal, decide
 from openbell.core.rollout_state import Rollout
+from openbell.core.strategy import Hold, Watch
 from openbell.hosts.local import (
     LEASE_TTL_S,
     REQUESTS,
@@ -295,9 +296,10 @@ async def _drive(
     observer: Observer | None,
     stop_when_waiting: bool,
 ) -> Rollout:
+    judged = any(isinstance(step, Hold | Watch) for step in plan.steps)
     async with alone(journal, plan.environment):
         try:
-            problems = await environment.up(releases=[plan.candidate.digest])
+            problems = await environment.up(releases=[plan.candidate.digest], judged=judged)
         except AdapterError:
             # Traffic can be taken away from a candidate even where, say, PostgreSQL does not start any more.
             if begun is not None:

@@ -63,11 +63,17 @@ class Site(Protocol):
         """What counts how they serve."""
 
     async def up(
-        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
+        self,
+        progress: Progress = silent,
+        *,
+        new_ports: bool = False,
+        releases: Sequence[str] = (),
+        judged: bool = True,
     ) -> list[str]:
         """Make the environment ready, or raise `AdapterError`; returns what is wrong with releases in it.
 
-        `releases` are the digests of those that are about to be placed, which may need more of it than others.
+        `releases` are the digests of those that are about to be placed, which may need more of it than others; `judged`
+        says whether they will be, for a way back must not wait for what only a judge needs.
         """
 
     async def down(self, progress: Progress = silent, *, purge: bool = False) -> None:

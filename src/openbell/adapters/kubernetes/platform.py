@@ -43,6 +43,8 @@ MIGRATION_TIMEOUT_S = 600.0
 JOB_KEPT_S = 86400
 """How long a migration's Job is kept: until then the cluster knows that it was done, and people can read its log."""
 ABSENT = (404, 405, 501)
+UNREACHED = b"error trying to reach service"
+"""What the API server's proxy says where nobody listens."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -347,8 +349,8 @@ class Kubernetes:
 
     async def _ask_drain(self, pod: Pod, service: Service, method: Method, body: dict[str, str] | None) -> int:
         answer = await self._api.ask_pod(pod.metadata.name, pod.port(OPERATIONS_PORT), service.drain, method, body)
-        if answer.status_code in ABSENT:
-            return 0
+        if answer.status_code in ABSENT or UNREACHED in answer.content:
+            return 0  # It has nothing to move, or nobody listens there: what does not run holds nothing.
         try:
             if answer.is_success:
                 return msgspec.json.decode(answer.content, type=Remaining).remaining
