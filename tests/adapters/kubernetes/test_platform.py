@@ -288,7 +288,7 @@ async def test_a_lead_that_is_kept_is_no_handover(world: World) -> None:
 
 
 async def test_a_pod_that_does_not_run_yet_holds_nothing(world: World) -> None:
-    """After an eviction another pod takes the place of the one that was evicted, and starts while the slot is drained."""
+    """After an eviction another pod takes the place, and starts while the slot is drained."""
     await world.place(replicas=1)
     nobody = {"kind": "Status", "message": "error trying to reach service: dial tcp 10.0.0.7:8080: connection refused"}
     world.api.pod_answers = lambda _pod, _method, _body: (503, nobody)
