@@ -203,6 +203,27 @@ def test_an_abort_during_a_hold_returns_what_was_promoted(product: Product) -> N
     assert versions(product) == ["v1.0.0", "v1.0.0"]
 
 
+def test_targets_of_one_wave_go_at_the_same_time(product: Product) -> None:
+    both = policy(product, '[environments.production.waves]\norder = [["eu", "us"]]\n')
+    done = product.run("deploy", "production", "v1.1.0", *both)
+    placed = [line for line in done.stderr.splitlines() if "place 1 of v1.1.0" in line or "through" in line]
+    assert ["place" in line for line in placed] == [True, True, False, False], done.stderr
+    assert versions(product) == ["v1.1.0", "v1.1.0"]
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(product: Product) -> None:
+    process = product.start("deploy", "production", "v1.1.0")
+    assert process.stderr is not None
+    while "eu: step 2" not in process.stderr.readline():
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "openbell resume" in errors
+    (ended,) = product.json("resume")
+    assert (ended["outcome"], versions(product)) == ("promoted", ["v1.1.0", "v1.1.0"])
+
+
 def test_one_target_alone(product: Product) -> None:
     done = product.run("deploy", "production/us", "v1.1.0")
     assert "Only production/us: the other targets of production stay as they are." in done.stderr

@@ -1,7 +1,7 @@
 """Runs over targets in memory: what is looked at before anything is touched, what counts as through, what goes back."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -64,9 +64,7 @@ class FakeSite:
         self.broken: Callable[[], None] = lambda: None
         self.ups = 0
 
-    async def up(
-        self, progress: Progress = silent, *, new_ports: bool = False, releases: Sequence[str] = ()
-    ) -> list[str]:
+    async def up(self, progress: Progress = silent, **_: object) -> list[str]:
         self.ups += 1
         self.broken()
         return self.problems
@@ -303,6 +301,20 @@ async def test_an_approval_is_asked_for_by_the_first_target_that_has_something_t
     state = await shop.drive(state.plan.id)
     assert (state.outcome, await shop.versions()) == ("promoted", ["v1"] * 3)
     assert await waves.run_of(shop.journal, part) is None
+
+
+async def test_a_target_goes_on_with_what_its_environment_was_before_it_had_any(shop: Shop) -> None:
+    alone = TEXT.partition("[environments.production.waves]")[0]
+    place, shop.sites["production"] = shop.place, shop.sites["production/eu"]
+    shop.place = OpenProject(shop.folder, assemble([parse("openbell.toml", alone)]), place.state)
+    plan = await rollout_plans.make_plan(shop.journal, shop.place, "production", await shop.release("v1"))
+    await rollouts.drive(shop.journal, shop.place, plan.id, Begun(at_s=1.0, plan=plan, by="bob"))
+    del shop.sites["production"]
+    shop.place = place
+    assert (await shop.deploy("v2")).outcome == "promoted"
+    back = await shop.drive(await waves.make_waves_return_plan(shop.journal, shop.place, "production", None))
+    assert back.status == {"eu": "returned", "us": "kept", "asia": "kept"}
+    assert await shop.versions() == ["v1", "v2", "v2"]
 
 
 async def test_an_abort_of_a_run_that_has_ended_says_what_helps(shop: Shop) -> None:

@@ -10,8 +10,10 @@ from cyclopts import Parameter
 from openbell.adapters import git
 from openbell.adapters.toml import Configuration, ConfigurationError
 from openbell.cli.terminal import DONE, complain, counted, print_json, say
+from openbell.core.narrative import duration
 from openbell.core.pattern import match_tag
 from openbell.core.pipeline import JobNode, build_graph
+from openbell.core.places import waves_of
 from openbell.core.project import COMMIT_STAGES, Stage, TriggerKind
 from openbell.core.trigger import Plan, Reason, RefKind, Trigger, plan
 from openbell.ports import AdapterError
@@ -217,6 +219,9 @@ def _describe(place: OpenProject, planned: Plan) -> list[str]:
     for name in planned.environments:
         environment = place.project.environments[name]
         steps = [environment.strategy, f"{environment.replicas} replicas"]
+        if environment.targets:
+            order = ", then ".join(" and ".join(wave) for wave in waves_of(environment))
+            steps.append(f"in waves: {order}, {duration(environment.waves.hold_s)} between them")
         steps += [f"smoke: {environment.smoke}"] if environment.smoke else []
         if environment.approval:
             steps.append(f"approval by {environment.approval.required} of {', '.join(environment.approval.by)}")

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 
 from openbell.cli.rollout_progress import clock
-from openbell.cli.terminal import DONE, FAILED, WAITS, complain, paint, print_json, say
+from openbell.cli.terminal import DONE, FAILED, WAITS, complain, counted, paint, print_json, say
 from openbell.core.events import AnyEvent
 from openbell.core.narrative import describe, headline
 from openbell.core.places import places_of
@@ -143,7 +143,7 @@ def ending(found: WavesDocument, state: Waves) -> list[str]:
     plan = state.plan
     if found.outcome == "promoted":
         what = f"{plan.version} is in {found.environment}" if plan.goal == "deploy" else f"{found.environment} is back"
-        return [paint(f"✓ {what}, in {len(plan.targets)} targets.", "green", sys.stderr)]
+        return [paint(f"✓ {what}, in {counted(len(plan.targets), 'target')}.", "green", sys.stderr)]
     if found.outcome == "rolled-back":
         what = f"{plan.version} was taken back from" if plan.goal == "deploy" else "Not all is back in"
         lines = [paint(f"✗ {what} {found.environment}.", "red", sys.stderr)]
@@ -236,5 +236,5 @@ async def apart(journal: Journal, name: str) -> AsyncIterator[None]:
         return
     async with rollouts.alone(journal, whole):
         await waves.require_no_run(journal, whole)
-        say(f"Only {name}: the other targets of {whole} stay as they are. All of them: openbell deploy {whole}")
+        say(f"Only {name}: the other targets of {whole} stay as they are.")
         yield

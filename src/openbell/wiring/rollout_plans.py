@@ -49,7 +49,8 @@ async def serving(journal: Journal, place: OpenProject, name: str) -> Side | Non
 
     Raises `RefusedError` when something is placed that the journal does not know: it may be what customers use.
     """
-    before = await latest(journal, name)
+    # A target may be the place that its environment was before it had any: then it goes on with what is there.
+    before = await latest(journal, name) or await latest(journal, environment_name(name))
     stable = stable_after(before) if before else None
     async with opened_site(place.project, name, place.state) as site:
         placed = await site.holdings()
@@ -176,18 +177,20 @@ def _environment(project: Project, name: str) -> Environment:
 
 async def require_free(journal: Journal, name: str) -> None:
     """Refuse an environment with a rollout that has not ended."""
-    open_rollouts = [state for state in await unfinished(journal, name) if state.direction != "ended"]
-    if open_rollouts:
-        one = open_rollouts[0]
+    names = dict.fromkeys((name, environment_name(name)))
+    found = [state for each in names for state in await unfinished(journal, each) if state.direction != "ended"]
+    if found:
+        one = found[0]
         raise RefusedError(
-            f"{name} has a rollout that has not ended: {one.plan.id} ({one.plan.candidate.version}). "
+            f"{one.plan.environment} has a rollout that has not ended: {one.plan.id} ({one.plan.candidate.version}). "
             f"Go on with it: openbell resume. Take it back: openbell abort {one.plan.id}"
         )
 
 
 async def _require_promoted_before(journal: Journal, name: str, built: ReleaseBuilt) -> None:
     """Go back only to what has passed all gates here once: the way back has none."""
-    for rollout_id in await rollout_ids(journal, name):
+    names = dict.fromkeys((name, environment_name(name)))
+    for rollout_id in [one for each in names for one in await rollout_ids(journal, each)]:
         same = (await begun_of(journal, rollout_id)).plan.candidate.digest == built.digest
         if same and (await state_of(journal, rollout_id)).outcome == "promoted":
             return
