@@ -3,7 +3,7 @@
 import pytest
 
 from openbell.adapters.toml import ConfigurationError, assemble, parse
-from openbell.core.places import lay_over, namespace_of, places, places_of, settings_of, waves_of
+from openbell.core.places import lay_over, namespace_of, no_place, places, places_of, settings_of, waves_of
 from openbell.core.project import Project
 
 TEXT = """
@@ -119,6 +119,16 @@ def test_a_namespace_that_would_be_too_long_is_named() -> None:
     text = TEXT.replace('"shop"', f'"{long}"')
     with pytest.raises(ConfigurationError, match=r"which is longer than 63\. Name one\."):
         assemble([parse("openbell.toml", text + more)])
+
+
+def test_a_name_that_is_no_place_says_which_are() -> None:
+    assert no_place(project(""), "x") == 'there is no environment "x"; there are: staging, production'
+    found = project(TWO)
+    assert (
+        no_place(found, "production")
+        == "production consists of targets, name one of them: production/eu, production/us"
+    )
+    assert no_place(found, "x").endswith("there are: staging, production, production/eu, production/us")
 
 
 def test_laying_over_merges_tables_only() -> None:

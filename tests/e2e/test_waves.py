@@ -233,4 +233,4 @@ def test_one_target_alone(product: Product) -> None:
     product.run("rollback", "production/us")
     assert versions(product) == ["v1.1.0", "v1.0.0"]
     unknown = product.run("deploy", "production/asia", "v1.1.0", expect=2)
-    assert "there are: production/eu, production/us" in unknown.stderr
+    assert "there are: production, production/eu, production/us" in unknown.stderr

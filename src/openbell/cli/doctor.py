@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli.terminal import DONE, FAILED, complain, paint, print_json, say
-from openbell.core.places import places
+from openbell.core.places import no_place, places
 from openbell.wiring.doctor import Diagnosis, examine
 from openbell.wiring.project import FILE_NAME, OpenProject, open_project
 from openbell.wiring.site import Check, open_site
@@ -41,8 +41,8 @@ def doctor(
     except ConfigurationError as error:
         return complain(str(error))
     if name is not None and (place is None or name not in places(place.project)):
-        known = ", ".join(places(place.project)) if place else f"no {FILE_NAME} here"
-        return complain(f'there is no environment "{name}"; there are: {known}')
+        nowhere = f'there is no environment "{name}"; there are: no {FILE_NAME} here'
+        return complain(no_place(place.project, name) if place else nowhere)
     state = place.state if place else StateFolder.of_project(Path.cwd())
     project = place.project if place else None
     environment = open_site(place.project, name, place.state) if place and name else None

@@ -25,7 +25,7 @@ from openbell.cli.terminal import (
     say,
 )
 from openbell.core.narrative import duration, headline
-from openbell.core.places import environment_name, places, places_of
+from openbell.core.places import environment_name, no_place, places, places_of
 from openbell.ports import AdapterError
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
@@ -297,8 +297,7 @@ def _names(place: OpenProject, name: str | None) -> tuple[str, ...]:
     if name in place.project.environments:
         return places_of(place.project, name)
     if name not in known:
-        names = ", ".join(known) or "none; add [environments.staging] to openbell.toml"
-        raise UnknownEnvironmentError(f'there is no environment "{name}"; there are: {names}')
+        raise UnknownEnvironmentError(no_place(place.project, name))
     return (name,)
 
 

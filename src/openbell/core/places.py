@@ -48,6 +48,15 @@ def places(project: Project) -> dict[str, Environment]:
     return found
 
 
+def no_place(project: Project, name: str) -> str:
+    """Say why a name is that of no single place, and which there are."""
+    if name in project.environments:
+        return f"{name} consists of targets, name one of them: {', '.join(places_of(project, name))}"
+    known = dict.fromkeys(one for each in project.environments for one in (each, *places_of(project, each)))
+    names = ", ".join(known) or "none; add [environments.staging] to openbell.toml"
+    return f'there is no environment "{name}"; there are: {names}'
+
+
 def settings_of(project: Project, place: str) -> Environment:
     """Return what a release says of a place; one that did not know its target says what it says of the environment."""
     known = places(project)

@@ -75,7 +75,8 @@ def _event(event: AnyWavesEvent) -> list[str]:
     match event:
         case WavesBegun(plan=plan, by=by):
             what = plan.version if plan.goal == "deploy" else "the way back"
-            return [f"{plan.environment}: {what} in {len(plan.waves)} waves ({order_text(plan)}), begun by {by}"]
+            waves = "1 wave" if len(plan.waves) == 1 else f"{len(plan.waves)} waves"
+            return [f"{plan.environment}: {what} in {waves} ({order_text(plan)}), begun by {by}"]
         case TargetApproved(target=target):
             return [f"{target}: approved, for all targets"]
         case TargetEnded(target=target, outcome=outcome, reason=reason):

@@ -8,7 +8,7 @@ import time
 import msgspec
 
 from openbell.core.events import Plan, Side
-from openbell.core.places import environment_name, places, settings_of
+from openbell.core.places import environment_name, no_place, places, settings_of
 from openbell.core.project import Environment, Project
 from openbell.core.rollout_state import stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
@@ -170,8 +170,7 @@ def approvers(project: Project, environment: Environment) -> tuple[str, ...]:
 def _environment(project: Project, name: str) -> Environment:
     known = places(project)
     if name not in known:
-        names = ", ".join(known) or "none; add [environments.staging] to openbell.toml"
-        raise UnknownNameError(f'there is no environment "{name}"; there are: {names}')
+        raise UnknownNameError(no_place(project, name))
     return known[name]
 
 
