@@ -463,3 +463,22 @@ def test_nothing_was_routed_so_nothing_drifts() -> None:
     machine.until(Approve)
     machine.tick(drift="green 50")
     assert machine.routes() == []
+
+
+def test_a_route_that_failed_is_tried_again_once_the_candidate_is_seen_to_serve() -> None:
+    """After an outage of whoever says what is healthy, all seem not to be for a while."""
+    machine = Machine(plan())
+    machine.until(Place)
+    machine.succeed()
+    machine.tick()
+    assert machine.routes() == [{"green": 5, "blue": 95}]
+    gone = SideHealth(True, (ServiceHealth("api", 2, 0),))
+    whole = SideHealth(True, (ServiceHealth("api", 2, 2),))
+    machine.now_s += 1.0
+    machine.send(Ticked(at_s=machine.now_s, tick=Tick(machine.now_s, 1.0, sample(), sample(), gone, whole)))
+    machine.fail("slot green has no instance that serves", retryable=True)
+    assert (len(machine.routes()), machine.state.direction) == (1, "forward")
+    machine.tick()
+    assert machine.routes()[1:] == [{"green": 5, "blue": 95}]
+    machine.succeed()
+    assert isinstance(machine.state.step, Hold)

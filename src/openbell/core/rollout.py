@@ -119,7 +119,8 @@ def _on_failed(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]
         return _enter_when_free(state, event.at_s)
     if state.direction == "forward":
         if event.retryable and state.attempt + 1 < FORWARD_ATTEMPTS:
-            return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
+            # Traffic waits until the candidate is seen to serve again, as long as it may take to get healthy.
+            return _enter_when_free(replace(state, attempt=state.attempt + 1, entered=False), event.at_s)
         return _go_back(state, event.at_s, event.message)
     if state.attempt + 1 < BACK_ATTEMPTS:
         return _enter(replace(state, attempt=state.attempt + 1), event.at_s)

@@ -469,3 +469,10 @@ def test_what_a_probe_asks_for_is_known_when_its_answer_says_more() -> None:
         found = look(**unasked)
         assert found is not None
         assert found.asked is None
+
+
+def test_a_kubelet_that_has_lost_its_api_server_is_waited_for() -> None:
+    reason = "failed to sync configmap cache: timed out waiting for the condition"
+    found = look([pod(container(waiting("CreateContainerConfigError", reason)))])
+    assert found is not None
+    assert (found.hopeless, "it is tried again" in found.sentence) == (False, True)

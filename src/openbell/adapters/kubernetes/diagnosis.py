@@ -38,6 +38,7 @@ _IMAGE = {
     "ErrImageNeverPull": "bring it to the node, or allow it to be pulled (imagePullPolicy)",
     "InvalidImageName": "name it as REGISTRY/NAME@sha256:DIGEST in the release's images.json",
 }
+_PASSING = ("failed to sync", "timed out waiting for the condition")
 _CONTAINER = {
     "CreateContainerConfigError": "create what is missing in the namespace, then deploy again",
     "CreateContainerError": "mend the chart's container settings",
@@ -192,7 +193,10 @@ def _container(of: Pod, status: ContainerStatus) -> Iterable[Diagnosis]:
         sentence = f"{pod}: its image cannot be had: {message}; {_IMAGE[waiting.reason]}"
         yield Diagnosis(pod, sentence, hopeless=True)
     elif waiting.reason in _CONTAINER:
-        yield Diagnosis(pod, f"{pod}: {message}; {_CONTAINER[waiting.reason]}", hopeless=True)
+        # A kubelet that has lost its API server for a while does not know yet what is there.
+        passing = any(words in message for words in _PASSING)
+        remedy = "it is tried again" if passing else _CONTAINER[waiting.reason]
+        yield Diagnosis(pod, f"{pod}: {message}; {remedy}", hopeless=not passing)
 
 
 def _has_volumes(status: ContainerStatus) -> bool:

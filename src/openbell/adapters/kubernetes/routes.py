@@ -156,7 +156,8 @@ class GatewayRoutes:
             missing = [name for name in self._services if name not in ready]
             if missing:
                 message = f"slot {slot} has no instance of {', '.join(missing)} that serves"
-                raise AdapterError(SYSTEM, "route", message, effect="not_applied")
+                # Pods that are there may serve again: after an outage of the API server all of a node seem not to.
+                raise AdapterError(SYSTEM, "route", message, retryable=bool(pods), effect="not_applied")
 
     def _require_ports(self, ports: Mapping[str, Mapping[str, int]], weights: Mapping[str, int], sessions: str) -> None:
         """Raise `AdapterError` where a route would lead nowhere, because what it leads to has no Service."""
