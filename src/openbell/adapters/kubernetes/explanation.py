@@ -9,6 +9,8 @@ from openbell.adapters.kubernetes.diagnosis import Diagnosis
 from openbell.adapters.kubernetes.objects import HttpGet
 from openbell.ports import AdapterError
 
+NO_LOG = "unable to retrieve container logs"
+"""What a node says, as if it were a log, of a container that has just been removed."""
 LAST_LINES = 12
 ANSWER_MAX = 300
 
@@ -31,7 +33,7 @@ async def last_lines(api: Api, pod: str, container: str) -> str:
             text = await api.text(f"v1/pods/{pod}/log", params={**params, "previous": previous})
         except AdapterError:
             continue
-        if text.strip():
+        if text.strip() and not text.startswith(NO_LOG):
             return text.rstrip()
     return ""
 
