@@ -33,7 +33,10 @@ def sleeper() -> Iterator[Callable[..., psutil.Process]]:
 
     def start(*arguments: str, **env: str) -> psutil.Process:
         started.append(subprocess.Popen(["sleep", "300", *arguments], env={**os.environ, **env}))
-        return psutil.Process(started[-1].pid)
+        process = psutil.Process(started[-1].pid)
+        # Until it is `sleep`, it has the environment of this process.
+        wait_until(lambda: process.name() == "sleep")
+        return process
 
     yield start
     for process in started:

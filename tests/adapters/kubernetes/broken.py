@@ -293,10 +293,32 @@ def _rule(name: str, group: str, resource: str, expression: str, message: str) -
     try:
         for kind, spec in specs.items():
             live.apply({"apiVersion": f"{api}/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+        _wait_in_force(namespace, resource, message)
         yield
     finally:
         for kind in specs:
             live.kubectl("delete", kind, name, "--ignore-not-found", check=False)
+
+
+def _wait_in_force(namespace: str, resource: str, message: str) -> None:
+    """Wait until a rule refuses what it is to refuse: an API server learns of it a moment after it was written."""
+    pod = {"containers": [{"name": "probe", "image": "registry.example/probe:1"}]}
+    labels = {"app": "probe"}
+    probes = {
+        "pods": {"apiVersion": "v1", "kind": "Pod", "spec": pod},
+        "deployments": {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}},
+        },
+    }
+    probe = {**probes[resource], "metadata": {"name": "probe", "namespace": namespace, "labels": labels}}
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        asked = ("create", "--dry-run=server", "--filename", "-")
+        if message in live.kubectl(*asked, stdin=json.dumps(probe), check=False).stderr:
+            return
+    raise AssertionError(f"the rule is not in force: {message}")
 
 
 @broken(
