@@ -34,8 +34,8 @@ def sleeper() -> Iterator[Callable[..., psutil.Process]]:
     def start(*arguments: str, **env: str) -> psutil.Process:
         started.append(subprocess.Popen(["sleep", "300", *arguments], env={**os.environ, **env}))
         process = psutil.Process(started[-1].pid)
-        # Until it is `sleep`, it has the environment of this process.
-        wait_until(lambda: process.name() == "sleep")
+        # A process that is just becoming another program has no environment for a moment.
+        wait_until(lambda: bool(process.environ()))
         return process
 
     yield start
