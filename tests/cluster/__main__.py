@@ -11,7 +11,6 @@ ports that nobody's Gateway names yet, for tests that bring their own (tests/clu
 
 import argparse
 import asyncio
-import contextlib
 import os
 import secrets
 import shutil
@@ -64,6 +63,7 @@ def up(folder: Path) -> Path:
     _refuse_second()
     parts_folder = folder / "parts"
     parts_folder.mkdir(parents=True, mode=0o700)
+    (folder / "kit").write_text(str(kit))
     kubeconfig = Path(_run([str(kit / "kube-up"), "--node", str(folder / "kubernetes")]).splitlines()[-1])
     os.environ["KUBECONFIG"] = str(kubeconfig)
     _define_gateway_api(kit)
@@ -81,8 +81,9 @@ def down(folder: Path) -> None:
     if (folder / "parts").exists():
         parts.end_all(folder / "parts")
     if (folder / "kubernetes").exists():
-        with contextlib.suppress(MissingError):
-            subprocess.run([str(_kit() / "kube-down"), str(folder / "kubernetes")], check=False)
+        # The kit that started it, wherever this is called from: without it the node would live on unknown.
+        kit = Path((folder / "kit").read_text()) if (folder / "kit").exists() else _kit()
+        subprocess.run([str(kit / "kube-down"), str(folder / "kubernetes")], check=False)
     shutil.rmtree(folder, ignore_errors=True)
 
 
