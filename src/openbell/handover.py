@@ -6,12 +6,16 @@ Repeating either does no harm. How a request reaches an instance is the adapter'
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 import msgspec
 
+from openbell.ports import AdapterError
+
 DRAIN_POLL_S = 0.05
+ABSENT = (404, 405, 501)
+"""Answers that say that a service has no such path: it has nothing to move."""
 
 Method = Literal["GET", "POST"]
 Ask = Callable[[Method, dict[str, str] | None], Awaitable[int]]
@@ -34,3 +38,11 @@ async def move(ask: Ask, to: str, *, timeout_s: float) -> tuple[int, int]:
         await asyncio.sleep(DRAIN_POLL_S)
         left = await ask("GET", None)
     return max(0, before - left), left
+
+
+def refuse_kept_lead(system: str, left: Mapping[str, int], to: str, *, timeout_s: float) -> None:
+    """Raise `AdapterError` naming an instance that still leads: two would lead, or none when it is stopped."""
+    for instance, remaining in left.items():
+        if remaining > 0:
+            message = f"{instance} did not hand its lead over to {to} within {timeout_s:g} s"
+            raise AdapterError(system, "drain", message, retryable=True, effect="unknown")

@@ -56,6 +56,18 @@ class DrainReport(msgspec.Struct, frozen=True):
     remaining: int
 
 
+SLOTS = ("blue", "green")
+"""The slots of every environment: what serves is in one, what is brought in is in the other."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What an occupied slot holds."""
+
+    digest: str
+    version: str
+    instances: int
+
+
 class Platform(Protocol):
     """Where instances of a release run, in two slots per environment ("blue" and "green")."""
 
@@ -139,6 +151,25 @@ def decode(record: Record, decoder: msgspec.json.Decoder[E]) -> E:
             "newer openbell wrote it: use that one, or restore the journal from a copy"
         )
         raise AdapterError("journal", "read", message, effect="not_applied") from error
+
+
+def encode(event: E, decoder: msgspec.json.Decoder[E]) -> tuple[E, bytes]:
+    """Write an event down, and read it back: what is decided on is what the journal will give back.
+
+    Raises `AdapterError` when it could not be read again, so that nothing is kept that nobody can read.
+    """
+    payload = msgspec.json.encode(event)
+    try:
+        return decoder.decode(payload), payload
+    except msgspec.DecodeError as error:
+        shown = payload[:200].decode()
+        message = f"{type(event).__name__} cannot be written so that it can be read again ({error}): {shown}"
+        raise AdapterError("journal", "append", message, effect="not_applied") from error
+
+
+def requests_of(name: str) -> str:
+    """The stream where other processes leave what they ask of whoever drives a rollout, or a run over targets."""
+    return f"requests/{name}"
 
 
 class Journal(Protocol):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell.adapters.toml import ConfigurationError, index_lines, load, locate, merge
+from openbell.adapters.toml import ConfigurationError, index_lines, load, locate
+from openbell.core.places import lay_over
 from tests.fakes.configurations import SOUND
 
 
@@ -184,7 +185,7 @@ def test_policies_are_laid_over_and_name_their_own_lines(tmp_path: Path) -> None
 
 
 def test_tables_merge_and_lists_replace() -> None:
-    assert merge({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}, "d": {"e": 1}}) == {
+    assert lay_over({"a": {"b": 1, "c": [1]}, "d": 1}, {"a": {"c": [2]}, "d": {"e": 1}}) == {
         "a": {"b": 1, "c": [2]},
         "d": {"e": 1},
     }

@@ -14,12 +14,11 @@ import httpx
 import msgspec
 
 from openbell.core.project import Cluster, Environment, Project, ReleaseInfo
-from openbell.ports import MetricSource, Platform, ReleaseRef, Router
+from openbell.ports import SLOTS, MetricSource, Platform, ReleaseRef, Router
 from openbell.wiring.cluster_site import IMAGES, ClusterSite
 from openbell.wiring.state import StateFolder
 from tests.cluster import live, parts
 from tests.fakes.releases import PROGRAM, project, write_release
-from tests.fakes.world import SLOTS
 
 CHART = PROGRAM.with_name("chart")
 LISTENERS = {"api": "HTTP", "fix-gateway": "TCP"}

@@ -14,11 +14,11 @@ import msgspec
 from openbell.adapters.haproxy.balancer import MAP_NAME
 from openbell.core.project import ReleaseInfo
 from openbell.core.release import Release
-from openbell.ports import MetricSource, Platform, ReleaseRef, Router
+from openbell.ports import SLOTS, MetricSource, Platform, ReleaseRef, Router
 from openbell.wiring.environment import Environment
 from openbell.wiring.state import StateFolder
 from tests.fakes.releases import project, write_release
-from tests.fakes.world import SLOTS, FakeWorld
+from tests.fakes.world import FakeWorld
 
 
 class World(Protocol):

@@ -7,8 +7,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from openbell.adapters.toml import ConfigurationError, merge
+from openbell.adapters.toml import ConfigurationError
 from openbell.core.analysis.limits import LATENCY_EDGES_MS
+from openbell.core.places import lay_over
 from openbell.core.project import (
     Approval,
     Environment,
@@ -326,7 +327,7 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused(section: str, name: str)
         "environments": {},
         "teams": ["a@example.org"],
     }
-    laid_over = convert(merge(tomllib.loads(SOUND), {section: {name: content[section]}}))
+    laid_over = convert(lay_over(tomllib.loads(SOUND), {section: {name: content[section]}}))
     path = f"{section}.{name}: "
     assert [one for one in messages(laid_over) if one.startswith(path) and "begin with a letter or digit" in one]
 

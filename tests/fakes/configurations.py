@@ -4,7 +4,8 @@ import tomllib
 
 import msgspec
 
-from openbell.adapters.toml import ConfigurationError, check_types, merge
+from openbell.adapters.toml import ConfigurationError, check_types
+from openbell.core.places import lay_over
 from openbell.core.project import Project
 
 SOUND = """
@@ -65,7 +66,7 @@ def parse(text: str) -> Project:
 
 def changed(lines: str) -> Project:
     """Read the sound configuration with lines laid over it."""
-    return convert(merge(tomllib.loads(SOUND), tomllib.loads(lines)))
+    return convert(lay_over(tomllib.loads(SOUND), tomllib.loads(lines)))
 
 
 def convert(content: dict[str, object]) -> Project:

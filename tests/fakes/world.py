@@ -8,9 +8,7 @@ import msgspec
 
 from openbell.core.analysis.limits import LATENCY_EDGES_MS, Sample, ServiceHealth, SideHealth
 from openbell.core.project import Project
-from openbell.ports import AdapterError, DrainReport, ReleaseRef, RouteChange
-
-SLOTS = ("blue", "green")
+from openbell.ports import SLOTS, AdapterError, DrainReport, ReleaseRef, RouteChange
 
 
 class Content(msgspec.Struct, frozen=True):

@@ -1,6 +1,5 @@
 """The local host: the journal first, then the commands; a crash at any event changes nothing about the end."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,23 +14,8 @@ from openbell.core.rollout_state import Rollout, stable_after
 from openbell.core.strategy import Hold, compile_steps
 from openbell.hosts.local import LocalHost, World, load, request, stream_of
 from openbell.ports import AdapterError, DrainReport, ReleaseRef, RouteChange
+from tests.fakes.clock import FakeClock
 from tests.fakes.journal_of_an_older_openbell import BEGUN
-
-
-class FakeClock:
-    """Virtual time: a sleep lets the loop run and moves the clock on."""
-
-    def __init__(self) -> None:
-        self.time_s = 1000.0
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    async def sleep(self, duration_s: float) -> None:
-        until_s = self.time_s + duration_s
-        while self.time_s < until_s:
-            await asyncio.sleep(0)
-            self.time_s += 0.01
 
 
 class FakeWorld:

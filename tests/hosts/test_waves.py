@@ -22,24 +22,9 @@ from openbell.core.waves import (
 )
 from openbell.hosts.waves import WavesHost, load_waves, waves_stream
 from openbell.ports import AdapterError
+from tests.fakes.clock import FakeClock
 
 WAVES = (("eu",), ("us", "asia"))
-
-
-class FakeClock:
-    """Virtual time that goes on while everybody sleeps."""
-
-    def __init__(self) -> None:
-        self.time_s = 1000.0
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    async def sleep(self, duration_s: float) -> None:
-        until_s = self.time_s + duration_s
-        while self.time_s < until_s:
-            await asyncio.sleep(0)
-            self.time_s += 0.05
 
 
 class FakeTargets:
@@ -119,7 +104,7 @@ async def ask_abort(path: Path) -> None:
 
 
 async def test_waves_go_in_order_with_a_hold_between_them(tmp_path: Path) -> None:
-    targets, seen = FakeTargets(FakeClock()), list[AnyWavesEvent]()
+    targets, seen = FakeTargets(FakeClock(step_s=0.05)), list[AnyWavesEvent]()
     state = await drive(tmp_path / "j", targets, begun(), seen)
     assert (state.outcome, state.outstanding) == ("promoted", ())
     assert targets.log == ["begin eu", "begin us", "begin asia"]
@@ -130,7 +115,7 @@ async def test_waves_go_in_order_with_a_hold_between_them(tmp_path: Path) -> Non
 
 
 async def test_a_failure_returns_what_was_done(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock(), us="rolled-back")
+    targets = FakeTargets(FakeClock(step_s=0.05), us="rolled-back")
     state = await drive(tmp_path / "j", targets, begun())
     assert (state.outcome, state.reason) == ("rolled-back", "us: us rolled-back")
     assert targets.log == ["begin eu", "begin us", "begin asia", "return asia", "return eu"]
@@ -138,7 +123,7 @@ async def test_a_failure_returns_what_was_done(tmp_path: Path) -> None:
 
 
 async def test_an_approval_is_asked_for_once(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     seen = list[AnyWavesEvent]()
     state = await drive(tmp_path / "j", targets, begun(asks=True, waves=(("eu", "us", "asia"),)), seen)
     assert state.outcome == "promoted"
@@ -147,7 +132,7 @@ async def test_an_approval_is_asked_for_once(tmp_path: Path) -> None:
 
 
 async def test_it_stops_when_only_a_person_can_go_on(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     targets.waits = {"us"}
     state = await drive(tmp_path / "j", targets, begun())
     assert (state.phase, state.with_status("under-way")) == ("forward", ("us",))
@@ -156,7 +141,7 @@ async def test_it_stops_when_only_a_person_can_go_on(tmp_path: Path) -> None:
 
 
 async def test_an_abort_takes_back_what_is_under_way_and_returns_the_rest(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     targets.waits = {"us", "asia"}
     await drive(tmp_path / "j", targets, begun())
     await ask_abort(tmp_path / "j")
@@ -166,7 +151,7 @@ async def test_an_abort_takes_back_what_is_under_way_and_returns_the_rest(tmp_pa
 
 
 async def test_an_abort_during_a_hold(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     run = asyncio.create_task(drive(tmp_path / "j", targets, begun()))
     while "eu" not in targets.releases or targets.releases["eu"] != "new":  # noqa: ASYNC110 - virtual time
         await asyncio.sleep(0)
@@ -176,7 +161,7 @@ async def test_an_abort_during_a_hold(tmp_path: Path) -> None:
 
 
 async def test_a_target_that_cannot_go_on_ends_the_drive_and_the_run_is_resumed(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     targets.broken = AdapterError("journal", "lease", "driven by elsewhere", effect="not_applied")
     with pytest.raises(AdapterError, match="driven by elsewhere"):
         await drive(tmp_path / "j", targets, begun())
@@ -186,10 +171,10 @@ async def test_a_target_that_cannot_go_on_ends_the_drive_and_the_run_is_resumed(
 
 async def test_a_run_is_begun_once_and_only_then_resumed(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="there is no run w-1"):
-        await drive(tmp_path / "j", FakeTargets(FakeClock()), None)
-    await drive(tmp_path / "j", FakeTargets(FakeClock()), begun())
+        await drive(tmp_path / "j", FakeTargets(FakeClock(step_s=0.05)), None)
+    await drive(tmp_path / "j", FakeTargets(FakeClock(step_s=0.05)), begun())
     with pytest.raises(AdapterError, match="was begun before"):
-        await drive(tmp_path / "j", FakeTargets(FakeClock()), begun())
+        await drive(tmp_path / "j", FakeTargets(FakeClock(step_s=0.05)), begun())
 
 
 class PowerCut(BaseException):
@@ -198,9 +183,9 @@ class PowerCut(BaseException):
 
 @pytest.mark.parametrize("bad", [{}, {"us": "rolled-back"}, {"asia": "failed"}, {"eu": "refused"}])
 async def test_a_crash_after_any_event_changes_nothing_about_the_end(tmp_path: Path, bad: dict[str, Arrival]) -> None:
-    expected = await drive(tmp_path / "undisturbed", FakeTargets(FakeClock(), **bad), begun())
+    expected = await drive(tmp_path / "undisturbed", FakeTargets(FakeClock(step_s=0.05), **bad), begun())
     for limit in range(1, 40):
-        path, targets = tmp_path / str(limit), FakeTargets(FakeClock(), **bad)
+        path, targets = tmp_path / str(limit), FakeTargets(FakeClock(step_s=0.05), **bad)
         seen = 0
 
         def cut(_before: Waves | None, _event: AnyWavesEvent, _after: Waves, limit: int = limit) -> None:
@@ -225,7 +210,7 @@ async def test_a_crash_after_any_event_changes_nothing_about_the_end(tmp_path: P
 
 
 async def test_two_drivers_do_not_write_one_run(tmp_path: Path) -> None:
-    targets = FakeTargets(FakeClock())
+    targets = FakeTargets(FakeClock(step_s=0.05))
     targets.waits = {"eu"}
     await drive(tmp_path / "j", targets, begun())
     targets.waits = set()
@@ -238,3 +223,10 @@ async def test_two_drivers_do_not_write_one_run(tmp_path: Path) -> None:
         with pytest.raises(AdapterError, match="was written by another openbell"):
             await host.drive("w-1", None)
         assert (await journal.read(waves_stream("w-1")))[-1].kind == "Resumed"
+
+
+async def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="WavesBegun cannot be written so that it can be read again"):
+        await drive(tmp_path / "j", FakeTargets(FakeClock(step_s=0.05)), begun(hold_s=float("inf")))
+    async with SqliteJournal(tmp_path / "j") as journal:
+        assert await journal.streams("waves/") == []

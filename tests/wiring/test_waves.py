@@ -15,12 +15,12 @@ from openbell.core.events import Begun
 from openbell.core.pipeline import JobResult
 from openbell.core.places import place_name
 from openbell.core.waves import Waves, WavesBegun, WavesPlan
-from openbell.ports import AdapterError, ReleaseRef
+from openbell.ports import AdapterError, Held, ReleaseRef
 from openbell.wiring import rollout_plans, rollouts, site, waves
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt
 from openbell.wiring.rollouts import AlreadyThereError, RefusedError
-from openbell.wiring.site import Held, Progress, silent
+from openbell.wiring.site import Progress, silent
 from openbell.wiring.state import StateFolder
 from tests.fakes.world import FakeWorld
 

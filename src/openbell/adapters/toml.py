@@ -10,13 +10,14 @@ Source: https://toml.io/en/v1.0.0
 import re
 import stat
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from openbell.core.places import lay_over
 from openbell.core.project import Problem, Project
 from openbell.core.texts import suggest
 from openbell.core.validation import validate
@@ -75,7 +76,7 @@ def assemble(layers: Sequence[Layer]) -> Configuration:
     """Make a project of files that were read; raises `ConfigurationError` with all problems at once."""
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged = merge(merged, layer.content)
+        merged = lay_over(merged, layer.content)
     found = check_types(merged, Project)
     if found:
         raise _errors(layers, found)
@@ -196,15 +197,6 @@ def _syntax_error(name: str, message: str) -> str:
     text, found, place = message.partition(" (at line ")
     line = place.partition(",")[0] if found else ""
     return f"{name}{':' + line if line.isdigit() else ''}: {text[:1].lower()}{text[1:]}."
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one configuration over another: tables merge, everything else is replaced."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 # ---------------------------------------------------------------------------------------------- types, all at once

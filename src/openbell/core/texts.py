@@ -20,6 +20,9 @@ SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "rel
 RELEASE_PLACEHOLDERS = ("release", "artifacts")
 SERVICE_VARIABLES = "PORT, HTTP_PORT, OPENBELL_SLOT, OPENBELL_INSTANCE, OPENBELL_SERVICE and OPENBELL_VERSION"
 
+ADDRESS_SUFFIXES = {"http": "_url", "websocket": "_url", "fix": "_address"}
+"""What is added to a service's name where its address is filled in; a leader has none."""
+
 _MAY_BE_EMPTY = ("env", "matrix")
 """Tables of values that belong to others, for whom an empty text may mean something."""
 
@@ -49,8 +52,11 @@ def check_texts(project: Project) -> Iterator[Problem]:
 
 def address_placeholders(project: Project) -> tuple[str, ...]:
     """Return the names under which smoke and load jobs find the services: `{api_url}`, `{fix-gateway_address}`."""
-    suffixes = {"http": "_url", "websocket": "_url", "fix": "_address"}
-    return tuple(name + suffixes[s.protocol] for name, s in project.services.items() if s.protocol in suffixes)
+    return tuple(
+        name + ADDRESS_SUFFIXES[service.protocol]
+        for name, service in project.services.items()
+        if service.protocol in ADDRESS_SUFFIXES
+    )
 
 
 def suggest(name: str, known: Mapping[str, object]) -> str:

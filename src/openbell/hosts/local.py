@@ -49,6 +49,8 @@ from openbell.ports import (
     ReleaseRef,
     Router,
     decode,
+    encode,
+    requests_of,
 )
 
 LEASE_TTL_S = 10.0
@@ -79,11 +81,6 @@ class World(msgspec.Struct, frozen=True):
 def stream_of(rollout_id: str) -> str:
     """The journal's stream of a rollout."""
     return f"rollout/{rollout_id}"
-
-
-def requests_of(rollout_id: str) -> str:
-    """The stream where other processes leave approvals and aborts for the driver."""
-    return f"requests/{rollout_id}"
 
 
 def lease_of(environment: str) -> str:
@@ -201,14 +198,9 @@ class LocalHost:
             await self._handle(self._queue.get_nowait(), rollout_id, issue=False)
 
     async def _handle(self, event: AnyEvent, rollout_id: str, *, issue: bool = True) -> None:
-        kind, payload = type(event).__name__, msgspec.json.encode(event)
-        try:
-            event = _EVENTS.decode(payload)  # Decide on what the journal will give back, and write nothing it cannot.
-        except msgspec.DecodeError as error:
-            message = f"{kind} cannot be written so that it can be read again ({error}): {payload[:200].decode()}"
-            raise AdapterError("journal", "append", message, effect="not_applied") from error
+        event, payload = encode(event, _EVENTS)
         self._sequence = await self._journal.append(
-            stream_of(rollout_id), kind, payload, at_s=event.at_s, expect=self._sequence + 1
+            stream_of(rollout_id), type(event).__name__, payload, at_s=event.at_s, expect=self._sequence + 1
         )
         before = self._state
         self._state, commands = decide(before, event)

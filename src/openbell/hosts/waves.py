@@ -33,7 +33,7 @@ from openbell.core.waves import (
     decide,
     fold,
 )
-from openbell.ports import AdapterError, Clock, Journal, Notifier, decode
+from openbell.ports import AdapterError, Clock, Journal, Notifier, decode, encode, requests_of
 
 POLL_S = 0.2
 
@@ -145,12 +145,12 @@ class WavesHost:
         return await getter if getter in done else None
 
     async def _handle(self, event: AnyWavesEvent, run: str, *, issue: bool = True) -> Waves:
-        payload = msgspec.json.encode(event)
+        event, payload = encode(event, _EVENTS)
         self._sequence = await self._journal.append(
             waves_stream(run), type(event).__name__, payload, at_s=event.at_s, expect=self._sequence + 1
         )
         before = self._state
-        after, commands = decide(before, _EVENTS.decode(payload))
+        after, commands = decide(before, event)
         self._state = after
         if self._observer:
             self._observer(before, event, after)
@@ -205,6 +205,6 @@ class WavesHost:
             await self._read_requests(run)
 
     async def _read_requests(self, run: str) -> None:
-        for record in await self._journal.read(f"requests/{run}", after=self._requests_seen):
+        for record in await self._journal.read(requests_of(run), after=self._requests_seen):
             self._requests_seen = record.sequence
             self._queue.put_nowait(decode(record, _REQUESTS))

@@ -25,7 +25,7 @@ from openbell.adapters.prometheus import PrometheusMetrics
 from openbell.core.places import namespace_of, object_name, settings_of
 from openbell.core.project import Cluster, Project
 from openbell.core.release import Release
-from openbell.ports import AdapterError
+from openbell.ports import SLOTS, AdapterError, Held
 from openbell.wiring.cluster_examination import METRICS, Subject, examine_cluster
 from openbell.wiring.environment_status import (
     EnvironmentStatus,
@@ -35,11 +35,10 @@ from openbell.wiring.environment_status import (
     ServiceStatus,
     SlotStatus,
 )
-from openbell.wiring.site import Check, Held, Progress, addresses, find_secret, silent
+from openbell.wiring.site import Check, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 
 IMAGES = "images.json"
-SLOTS = ("blue", "green")
 
 
 class ClusterSite:
@@ -135,8 +134,7 @@ class ClusterSite:
 
     async def holdings(self) -> dict[str, Held]:
         """What each occupied slot holds."""
-        placed = await self.platform.placements()
-        return {slot: Held(one.digest, one.version, one.instances) for slot, one in placed.items()}
+        return await self.platform.placements()
 
     @contextlib.asynccontextmanager
     async def reach(self, slot: str | None = None) -> AsyncIterator[dict[str, str]]:
@@ -156,7 +154,7 @@ class ClusterSite:
             yield addresses(self.project, lambda name: ("127.0.0.1", ports[name]))
 
     def _customers(self, gateway: Gateway) -> dict[str, str]:
-        known = self._settings.address or next((one.value for one in gateway.status.addresses), "")
+        known = self._settings.address or gateway.address
         if not known:
             message = f"the Gateway {self._settings.gateway} does not say where it answers; name it: address = ..."
             raise AdapterError("kubernetes", "gateway", message, effect="not_applied")

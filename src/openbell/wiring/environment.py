@@ -28,9 +28,9 @@ from openbell.adapters.supervisor import Supervisord, refuse_missing
 from openbell.core.project import Project, Service
 from openbell.files import exclusive, write_whole
 from openbell.machine import Program, ServiceCheck
-from openbell.ports import AdapterError
+from openbell.ports import SLOTS, AdapterError, Held
 from openbell.wiring.doctor import examine_parts
-from openbell.wiring.site import Check, Held, Progress, addresses, find_secret, silent
+from openbell.wiring.site import Check, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import base_environment, search_path
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from openbell.wiring.environment_status import EnvironmentStatus, RolloutStatus
 
 POSTGRES, VALKEY = "postgres", "valkey"
-SLOTS = ("blue", "green")
 RESTORE_TIMEOUT_S = 60.0
 INFRASTRUCTURE_CRASHES_MAX = 1
 INFRASTRUCTURE_POLL_S = 0.25

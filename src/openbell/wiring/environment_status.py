@@ -13,8 +13,8 @@ from openbell.adapters.haproxy import PROGRAM as HAPROXY
 from openbell.adapters.processes import Instance, Occupation
 from openbell.core.project import Service
 from openbell.machine import ProgramState, ServerState
-from openbell.ports import AdapterError
-from openbell.wiring.environment import POSTGRES, SLOTS, VALKEY, Environment
+from openbell.ports import SLOTS, AdapterError
+from openbell.wiring.environment import POSTGRES, VALKEY, Environment
 from openbell.wiring.state import StateFolder
 
 if TYPE_CHECKING:

@@ -30,11 +30,10 @@ from openbell.hosts.local import (
     lease_of,
     load,
     request,
-    requests_of,
     stream_of,
     take_lease,
 )
-from openbell.ports import AdapterError, Journal, decode
+from openbell.ports import AdapterError, Journal, decode, requests_of
 from openbell.wiring.deployment_jobs import run_check, smoke_runner
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import KIND_BUILT, STREAM, ReleaseBuilt

@@ -14,7 +14,8 @@ import msgspec
 
 from openbell.core.places import settings_of
 from openbell.core.project import Project
-from openbell.ports import MetricSource, Platform, Router
+from openbell.core.texts import ADDRESS_SUFFIXES
+from openbell.ports import Held, MetricSource, Platform, Router
 from openbell.wiring.state import StateFolder
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ Progress = Callable[[str], None]
 
 def silent(_line: str) -> None:
     """Take progress and show none of it."""
-
-
-class Held(msgspec.Struct, frozen=True):
-    """What an occupied slot holds."""
-
-    digest: str
-    version: str
-    instances: int
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -101,11 +94,7 @@ class Site(Protocol):
         """Close the connections to it; the environment itself goes on."""
 
 
-ADDRESS_FORMS = {
-    "http": ("url", "http://{host}:{port}"),
-    "websocket": ("url", "ws://{host}:{port}"),
-    "fix": ("address", "{host}:{port}"),
-}
+_ADDRESS_FORMS = {"http": "http://{host}:{port}", "websocket": "ws://{host}:{port}", "fix": "{host}:{port}"}
 
 
 def addresses(project: Project, where: Callable[[str], tuple[str, int]]) -> dict[str, str]:
@@ -115,11 +104,11 @@ def addresses(project: Project, where: Callable[[str], tuple[str, int]]) -> dict
     """
     found = {}
     for name, service in project.services.items():
-        if service.protocol != "leader":
-            key, form = ADDRESS_FORMS[service.protocol]
+        if service.protocol in ADDRESS_SUFFIXES:
             host, port = where(name)
             host = f"[{host}]" if ":" in host else host
-            found[f"{name}_{key}"] = form.format(host=host, port=port)
+            form = _ADDRESS_FORMS[service.protocol]
+            found[name + ADDRESS_SUFFIXES[service.protocol]] = form.format(host=host, port=port)
     return found
 
 

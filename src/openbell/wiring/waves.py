@@ -31,7 +31,7 @@ from openbell.core.waves import (
 from openbell.hosts.local import Observer
 from openbell.hosts.waves import Observer as WavesObserver
 from openbell.hosts.waves import WavesHost, load_waves
-from openbell.ports import AdapterError, Journal
+from openbell.ports import AdapterError, Journal, requests_of
 from openbell.wiring import rollouts
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import ReleaseBuilt
@@ -149,7 +149,7 @@ async def ask_abort_of_run(journal: Journal, run: str, by: str, reason: str) -> 
         remedy = f"openbell rollback {state.plan.environment}"
         raise RefusedError(f"{run} has ended ({state.outcome}); to bring the earlier releases back: {remedy}")
     event = AbortRequested(at_s=time.time(), by=by, reason=reason)
-    await journal.append(f"requests/{run}", "AbortRequested", msgspec.json.encode(event), at_s=event.at_s)
+    await journal.append(requests_of(run), "AbortRequested", msgspec.json.encode(event), at_s=event.at_s)
     return state
 
 

@@ -15,12 +15,13 @@ from typing import Any, Literal
 import msgspec
 
 from openbell.adapters.kubernetes.api import Api
-from openbell.adapters.kubernetes.chart import Chart, merged
+from openbell.adapters.kubernetes.chart import Chart
 from openbell.adapters.kubernetes.disruption import REMEDY, stuck_budgets
 from openbell.adapters.kubernetes.helm import Helm
-from openbell.adapters.kubernetes.platform import Kubernetes, Placement
+from openbell.adapters.kubernetes.platform import Kubernetes
+from openbell.core.places import lay_over
 from openbell.core.project import Project, ProjectInfo, Service
-from openbell.ports import AdapterError, ReleaseRef
+from openbell.ports import AdapterError, Held, ReleaseRef
 from tests.cluster import live
 from tests.troubleshooting import Case
 
@@ -52,8 +53,8 @@ class Told(msgspec.Struct, frozen=True):
     message: str
     effect: str
     seconds: float
-    before: dict[str, Placement]
-    after: dict[str, Placement]
+    before: dict[str, Held]
+    after: dict[str, Held]
 
 
 class Bench:
@@ -79,7 +80,7 @@ class Bench:
         """A platform whose only release is the engine's, with these settings, and this put for that in its chart."""
         folder = self._chart(edit)
         images = {"api": image or self._image}
-        chart = Chart(PROJECT, folder, (), images, merged(SETTINGS, settings or {}))
+        chart = Chart(PROJECT, folder, (), images, lay_over(SETTINGS, settings or {}))
         helm = Helm("", self.namespace)
         return Kubernetes(
             self.api, helm, project="trading-engine", environment="production", chart_of=lambda _digest: chart

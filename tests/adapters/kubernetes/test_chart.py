@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from openbell.adapters.kubernetes.chart import Chart, merged
+from openbell.adapters.kubernetes.chart import Chart
+from openbell.core.places import lay_over
 from openbell.core.project import Environment
 from tests.adapters.kubernetes.world import ONE, PROJECT
 
@@ -36,5 +37,5 @@ def test_a_migration_is_rendered_for_its_phase_only() -> None:
 def test_values_are_laid_over_each_other_branch_by_branch() -> None:
     under = {"a": {"b": 1, "c": {"d": 2}}, "e": [1], "f": {"g": 1}, "h": 1}
     over = {"a": {"c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
-    assert merged(under, over) == {"a": {"b": 1, "c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
+    assert lay_over(under, over) == {"a": {"b": 1, "c": {"d": 3}}, "e": [2], "f": "text", "h": {"i": 1}, "j": {}}
     assert under["a"] == {"b": 1, "c": {"d": 2}}, "what is below stays as it is"

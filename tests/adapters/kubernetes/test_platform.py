@@ -15,7 +15,7 @@ from openbell.adapters.kubernetes.platform import (
     SLOT,
     _surplus,
 )
-from openbell.ports import AdapterError
+from openbell.ports import AdapterError, Held
 from tests.adapters.kubernetes.memory import NAMESPACE, Content, held, pod
 from tests.adapters.kubernetes.world import ONE, TWO, World, refused
 
@@ -30,7 +30,7 @@ async def test_a_release_is_placed_with_its_images_its_settings_and_who_it_is(wo
     world.settings = {"config": {"LOG": "debug", "REGION": "eu"}, "database": {"host": "db"}, "openbell": {"slot": "?"}}
     await world.place()
     assert held(world.api, "blue") == {"api": 2, "worker": 2}
-    assert await world.platform.placements() == {"blue": module.Placement(ONE.digest, "1.0.0", 4)}
+    assert await world.platform.placements() == {"blue": Held(ONE.digest, "1.0.0", 4)}
     image = {"repository": "registry.example/api", "digest": f"sha256:{'a' * 64}"}
     values = world.helm.values["shop-blue"]
     assert values["openbell"] == {"environment": "production", "slot": "blue", "release": "1" * 12}

@@ -18,7 +18,6 @@ import msgspec
 
 from openbell.adapters.haproxy.configuration import (
     BUCKETS,
-    SLOTS,
     Place,
     Topology,
     address_of,
@@ -30,7 +29,7 @@ from openbell.adapters.haproxy.configuration import (
 from openbell.adapters.haproxy.runtime import SYSTEM, Runtime, Statistics
 from openbell.files import write_whole
 from openbell.machine import Program, Server, ServerState, ServiceCheck
-from openbell.ports import AdapterError, RouteChange
+from openbell.ports import SLOTS, AdapterError, RouteChange
 
 PROGRAM = "haproxy"
 MAP_NAME = "routes.map"

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from openbell.machine import Server, ServiceCheck
+from openbell.ports import SLOTS
 
-SLOTS = ("blue", "green")
 BUCKETS = 100
 CHECK = "check inter 500ms fall 3 rise 1"
 LOG_TAG = "openbell"

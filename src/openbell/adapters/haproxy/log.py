@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from openbell.adapters.haproxy.configuration import LOG_TAG, SLOTS
+from openbell.adapters.haproxy.configuration import LOG_TAG
 from openbell.core.analysis.limits import LATENCY_EDGES_MS, Sample
+from openbell.ports import SLOTS
 
 SOURCE = "haproxy log"
 SWITCHING_PROTOCOLS = 101

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from openbell.core.places import object_name, settings_of
+from openbell.core.places import lay_over, object_name, settings_of
 from openbell.core.project import Project
 
 DIGEST, VERSION = "openbell.dev/digest", "openbell.dev/version"
@@ -44,7 +44,7 @@ class Chart(msgspec.Struct, frozen=True):
         for name, service in self.project.services.items():
             own = {"env": dict(service.env)} if service.env else {}
             services[name] = {"replicas": counts.get(name, 0), "image": images[name], **own}
-        return merged(
+        return lay_over(
             self.settings,
             {
                 "openbell": {"environment": object_name(environment), "slot": slot, "release": _short(digest)},
@@ -58,15 +58,6 @@ class Chart(msgspec.Struct, frozen=True):
                 },
             },
         )
-
-
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one tree of values over another."""
-    found = dict(under)
-    for name, value in over.items():
-        below = found.get(name)
-        found[name] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return found
 
 
 def _image(reference: str) -> dict[str, str]:

@@ -66,7 +66,7 @@ class Probe:
             gateway = await read_gateway(self._api, self._gateway)
         except AdapterError:
             return []
-        address = self._address or next((one.value for one in gateway.status.addresses), "")
+        address = self._address or gateway.address
         return [
             Question(
                 f"http://{address}:{listener.port}{self._paths[listener.name]}",

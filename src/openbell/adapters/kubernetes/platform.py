@@ -28,8 +28,8 @@ from openbell.adapters.kubernetes.objects import Deployment, Deployments, Event,
 from openbell.adapters.kubernetes.permissions import Rendered, plural
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
 from openbell.core.project import Project, Service
-from openbell.handover import Method, Remaining, move
-from openbell.ports import AdapterError, DrainReport, ReleaseRef
+from openbell.handover import ABSENT, Method, Remaining, move, refuse_kept_lead
+from openbell.ports import AdapterError, DrainReport, Held, ReleaseRef
 
 OPERATIONS_PORT = "http"
 """The name of the container port where a service answers for its health, its metrics and its handover."""
@@ -42,17 +42,8 @@ GONE_TIMEOUT_S = 120.0
 MIGRATION_TIMEOUT_S = 600.0
 JOB_KEPT_S = 86400
 """How long a migration's Job is kept: until then the cluster knows that it was done, and people can read its log."""
-ABSENT = (404, 405, 501)
 UNREACHED = b"error trying to reach service"
 """What the API server's proxy says where nobody listens."""
-
-
-class Placement(msgspec.Struct, frozen=True):
-    """What a slot holds."""
-
-    digest: str
-    version: str
-    instances: int
 
 
 class Kubernetes:
@@ -78,14 +69,14 @@ class Kubernetes:
         """The Helm release of a slot."""
         return f"{self._project}-{slot}"
 
-    async def placements(self) -> dict[str, Placement]:
+    async def placements(self) -> dict[str, Held]:
         """What each occupied slot holds."""
-        found: dict[str, Placement] = {}
+        found: dict[str, Held] = {}
         for one in (await self._api.read("apps/v1/deployments", Deployments, params={"labelSelector": SLOT})).items:
             slot, notes = one.metadata.labels[SLOT], one.metadata.annotations
             before = found.get(slot)
             instances = one.spec.replicas + (before.instances if before else 0)
-            found[slot] = Placement(notes.get(DIGEST, ""), notes.get(VERSION, ""), instances)
+            found[slot] = Held(notes.get(DIGEST, ""), notes.get(VERSION, ""), instances)
         return {slot: placement for slot, placement in found.items() if placement.instances}
 
     async def place(self, slot: str, release: ReleaseRef, replicas: int, *, timeout_s: float, key: str) -> None:
@@ -97,7 +88,7 @@ class Kubernetes:
             if before is not None and before.digest != release.digest:
                 message = f"slot {slot} holds {before.version}; retire it before {release.version} is placed there"
                 raise AdapterError(SYSTEM, "place", message, effect="not_applied")
-            there = {one.metadata.labels.get(SERVICE, ""): one.spec.replicas for one in await self._deployments(slot)}
+            there = await self._replicas(slot)
             wanted = {service: max(replicas, there.get(service, 0)) for service in chart.project.services}
             upgraded = False
             try:
@@ -120,7 +111,7 @@ class Kubernetes:
         """End pods of the slot, drained and oldest first, until `replicas` of each service are left."""
         del key
         async with self._lock:
-            there = {one.metadata.labels.get(SERVICE, ""): one.spec.replicas for one in await self._deployments(slot)}
+            there = await self._replicas(slot)
             if there:
                 await self._announce(slot, "Retiring", f"{replicas} of each service are left in {slot}")
             if replicas == 0:
@@ -160,7 +151,8 @@ class Kubernetes:
             reports.append(DrainReport(name, sum(moved for moved, _ in moves), sum(left for _, left in moves)))
             if service.protocol == "leader":
                 await self._take_lead(to, name, service)
-                _refuse_kept_lead(leaving, [left for _, left in moves], service, to)
+                kept = {pod.metadata.name: left for pod, (_, left) in zip(leaving, moves, strict=True)}
+                refuse_kept_lead(SYSTEM, kept, to, timeout_s=service.drain_timeout_s)
         await self._announce(slot, "Drained", f"what lived in {slot} has moved to {to}")
         return reports
 
@@ -250,6 +242,10 @@ class Kubernetes:
         params = {"labelSelector": f"{SLOT}={slot}"}
         return (await self._api.read("apps/v1/deployments", Deployments, params=params)).items
 
+    async def _replicas(self, slot: str) -> dict[str, int]:
+        """How many pods each service of a slot shall have."""
+        return {one.metadata.labels.get(SERVICE, ""): one.spec.replicas for one in await self._deployments(slot)}
+
     async def _pods(self, slot: str) -> list[Pod]:
         """All pods of the slot's services that were not told to end; of its Jobs none."""
         return [pod for pod in await self._all_pods(slot) if not pod.leaving]
@@ -315,7 +311,7 @@ class Kubernetes:
                 raise AdapterError(SYSTEM, "place", message)
             await asyncio.sleep(POLL_S)
 
-    async def _put_back(self, slot: str, chart: Chart, before: Placement | None, there: Mapping[str, int]) -> None:
+    async def _put_back(self, slot: str, chart: Chart, before: Held | None, there: Mapping[str, int]) -> None:
         """Leave the slot as it was before a release could not be placed in it."""
         if before is None:
             await self._helm.uninstall(self.name_of(slot))
@@ -437,11 +433,3 @@ def _is_rolled_out(deployment: Deployment) -> bool:
 def _counts(event: Event, pods: set[str]) -> bool:
     """Whether an event is a failed health check of a service that had started."""
     return event.involved_object.name in pods and not event.message.startswith("Startup probe")
-
-
-def _refuse_kept_lead(leaving: Sequence[Pod], left: Sequence[int], service: Service, to: str) -> None:
-    """Raise `AdapterError` naming a pod that still leads: two would lead, or none when it is stopped."""
-    for pod, remaining in zip(leaving, left, strict=True):
-        if remaining > 0:
-            message = f"{pod.metadata.name} did not hand its lead over to {to} within {service.drain_timeout_s:g} s"
-            raise AdapterError(SYSTEM, "drain", message, retryable=True, effect="unknown")

@@ -63,6 +63,11 @@ class Gateway(Read, frozen=True, kw_only=True):
     status: GatewayStatus = GatewayStatus()
 
     @property
+    def address(self) -> str:
+        """Where it answers, as far as its status says."""
+        return next((one.value for one in self.status.addresses), "")
+
+    @property
     def programmed(self) -> bool:
         """Whether a controller serves it."""
         return any(one.type == "Programmed" and one.status == "True" for one in self.status.conditions)

@@ -22,9 +22,8 @@ from openbell.adapters.kubernetes.objects import Pods, Route, Services
 from openbell.adapters.kubernetes.platform import SERVICE, SERVING, SLOT
 from openbell.adapters.kubernetes.prerequisites import served
 from openbell.core.project import Service
-from openbell.ports import AdapterError, RouteChange
+from openbell.ports import SLOTS, AdapterError, RouteChange
 
-SLOTS = ("blue", "green")
 HEADER = "openbell-slot"
 KEY, SESSIONS, CHANGE = "openbell.dev/key", "openbell.dev/sessions", "openbell.dev/change"
 SHARES = "openbell.dev/shares"
@@ -80,8 +79,7 @@ class GatewayRoutes:
             switch_ms = (time.monotonic() - begun) * 1000
             change = RouteChange(round(switch_ms, 3), time.time())
             note = {"metadata": {"annotations": {CHANGE: msgspec.json.encode(_Noted(key, change)).decode()}}}
-            paths = [await self._path(name) for name in self._services]
-            await asyncio.gather(*(self._api.merge(path, note) for path in paths))
+            await asyncio.gather(*(self._api.merge(path, note) for path in await self._paths()))
             return change
 
     async def weights(self) -> dict[str, int]:
@@ -100,7 +98,7 @@ class GatewayRoutes:
     async def drift(self) -> str:
         """Say which routes are not as they were written last, and whose fields they are; empty when all are ours."""
         async with self._lock:
-            routes = [await self._api.find(await self._path(name), Route) for name in self._services]
+            routes = await self._routes()
         return "; ".join(
             said for name, route in zip(self._services, routes, strict=True) if (said := _drift(name, route))
         )
@@ -136,12 +134,11 @@ class GatewayRoutes:
 
     async def remove(self) -> None:
         """Take the environment's routes away."""
-        paths = [await self._path(name) for name in self._services]
-        await asyncio.gather(*(self._api.delete(path) for path in paths))
+        await asyncio.gather(*(self._api.delete(path) for path in await self._paths()))
 
     async def _known_change(self, key: str) -> RouteChange | None:
         """Return what a repeated command did the first time, if it is still in force on every route."""
-        routes = [await self._api.find(await self._path(name), Route) for name in self._services]
+        routes = await self._routes()
         notes = [route.metadata.annotations if route is not None else {} for route in routes]
         # The note is of an earlier command where this one was written and not completed.
         noted = [_noted(one) for one in notes if one.get(KEY) == key]
@@ -250,6 +247,13 @@ class GatewayRoutes:
         fix = self._services[name].protocol == "fix"
         kind = f"{await self._tcp_version()}/tcproutes" if fix else f"{VERSION}/httproutes"
         return f"{GROUP}/{kind}/{self._project}-{name}"
+
+    async def _paths(self) -> list[str]:
+        return [await self._path(name) for name in self._services]
+
+    async def _routes(self) -> list[Route | None]:
+        """The routes of all services, in their order, as they are now; asked for at the same time."""
+        return await asyncio.gather(*(self._api.find(path, Route) for path in await self._paths()))
 
     async def _tcp_version(self) -> str:
         """The newest version of TCPRoute that the cluster serves. Raises `AdapterError` when there is none."""

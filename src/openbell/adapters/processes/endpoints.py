@@ -13,7 +13,7 @@ import msgspec
 
 from openbell.adapters.processes.placement import SYSTEM, Instance
 from openbell.core.project import Service
-from openbell.handover import Method, Remaining, move
+from openbell.handover import ABSENT, Method, Remaining, move
 from openbell.ports import AdapterError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 METRICS_TIMEOUT_S = 1.0
 REQUEST_TIMEOUT_S = 5.0
-ABSENT = (404, 405, 501)
 
 
 @functools.cache

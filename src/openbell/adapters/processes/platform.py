@@ -21,8 +21,8 @@ from openbell.adapters.processes import endpoints, runtime
 from openbell.adapters.processes.placement import SYSTEM, Instance, Occupation, PlacementFile
 from openbell.adapters.processes.runtime import Runtime, Surroundings
 from openbell.core.analysis.limits import ServiceHealth, SideHealth
-from openbell.core.project import Service
 from openbell.files import write_whole
+from openbell.handover import refuse_kept_lead
 from openbell.machine import Program, ProgramState, Server, ServiceCheck, Supervisor, Traffic
 from openbell.ports import AdapterError, DrainReport, ReleaseRef
 
@@ -151,7 +151,8 @@ class Processes:
                     reports.append(DrainReport(name, sum(moved for moved, _ in moves), sum(left for _, left in moves)))
                     if service.protocol == "leader":
                         await self._take_lead(http, to, name)
-                        _refuse_kept_lead(leaving, [left for _, left in moves], service, to)
+                        kept = {instance.name: left for instance, (_, left) in zip(leaving, moves, strict=True)}
+                        refuse_kept_lead(SYSTEM, kept, to, timeout_s=service.drain_timeout_s)
         return reports
 
     async def _take_lead(self, http: "httpx.AsyncClient", slot: str, name: str) -> None:
@@ -367,14 +368,6 @@ class Processes:
             return msgspec.json.decode(self._migrations.read_bytes(), type=dict[str, float])
         except FileNotFoundError:
             return {}
-
-
-def _refuse_kept_lead(leaving: Sequence[Instance], left: Sequence[int], service: Service, to: str) -> None:
-    """Raise `AdapterError` naming an instance that still leads: two would lead, or none when it is stopped."""
-    for instance, remaining in zip(leaving, left, strict=True):
-        if remaining > 0:
-            message = f"{instance.name} did not hand its lead over to {to} within {service.drain_timeout_s:g} s"
-            raise AdapterError(SYSTEM, "drain", message, retryable=True, effect="unknown")
 
 
 def _server(slot: str, instance: Instance) -> Server:
