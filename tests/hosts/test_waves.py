@@ -152,7 +152,8 @@ async def test_an_abort_takes_back_what_is_under_way_and_returns_the_rest(tmp_pa
 
 async def test_an_abort_during_a_hold(tmp_path: Path) -> None:
     targets = FakeTargets(FakeClock(step_s=0.05))
-    run = asyncio.create_task(drive(tmp_path / "j", targets, begun()))
+    # Virtual time goes on while the disk is written to: the hold must outlast that, however slow the disk.
+    run = asyncio.create_task(drive(tmp_path / "j", targets, begun(hold_s=1e6)))
     while "eu" not in targets.releases or targets.releases["eu"] != "new":  # noqa: ASYNC110 - virtual time
         await asyncio.sleep(0)
     await ask_abort(tmp_path / "j")
