@@ -228,6 +228,22 @@ def test_a_retryable_failure_is_tried_again_with_another_key() -> None:
     assert machine.fail(retryable=True).direction == "back"
 
 
+def test_a_gateway_that_is_gone_is_waited_for_as_long_as_a_side_may_take_to_be_healthy() -> None:
+    """A gateway that lost its API server serves what it was told last: nothing is lost by waiting for it."""
+    machine = Machine(plan())
+    machine.until(Place)
+    machine.succeed()
+    machine.tick()
+    began_s = machine.now_s
+    while machine.now_s - began_s < machine.state.plan.healthy_timeout_s - 5.0:
+        machine.fail("the gateway has not accepted api", retryable=True)
+        assert (machine.state.direction, machine.state.outstanding[0].delay_s <= 5.0) == ("forward", True)
+        machine.tick(4.0)
+    machine.tick(5.0)
+    assert machine.fail("the gateway has not accepted api", retryable=True).direction == "back"
+    assert machine.state.attempt == 0
+
+
 def test_the_way_back_that_is_blocked_waits_for_a_person_who_is_told() -> None:
     machine = Machine(plan())
     machine.until(Hold)

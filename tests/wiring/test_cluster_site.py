@@ -358,7 +358,20 @@ async def test_what_is_wrong_with_the_gateway_is_seen(world: World) -> None:
 
 async def test_without_a_gateway_it_is_down(world: World) -> None:
     del world.api.objects[GATEWAY]
-    assert (await world.site.look()).state == "down"
+    status = await world.site.look()
+    assert status.state == "down"
+    assert status.reason.startswith("there is no Gateway")
+
+
+async def test_a_cluster_that_cannot_be_asked_is_not_said_to_be_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise AdapterError("kubernetes", "get", "the API server does not answer", retryable=True)
+
+    monkeypatch.setattr(world.site.router, "weights", refuse)
+    status = await world.site.look()
+    assert (status.state, status.reason) == ("unreachable", "the API server does not answer")
 
 
 async def test_going_down_takes_releases_and_routes_and_keeps_the_rest(world: World) -> None:

@@ -195,6 +195,9 @@ def _render_environment(found: EnvironmentStatus) -> list[str]:
     if found.state == "down":
         left = "".join(f", {slot.version} comes back with it" for slot in found.slots if slot.weight_pct)
         head = f"{found.environment}  down    start it: openbell up {found.environment}{left}"
+        return [head, *([f"  {found.reason}"] if found.reason else []), *_render_rollout(found.rollout)]
+    if found.state == "unreachable":
+        head = f"{found.environment}  {paint(found.state, 'red', sys.stdout)}    {found.reason}"
         return [head, *_render_rollout(found.rollout)]
     broken = [f"{part.name} {part.state}" for part in found.parts if part.state not in ("running", "starting")]
     restarted = [f"{part.name} restarted {counted(part.restarts, 'time')}" for part in found.parts if part.restarts]

@@ -32,7 +32,7 @@ from openbell.core.rollout_state import Commands, Rollout
 from openbell.core.strategy import AnyStep, Approve, Handover, Hold, Migrate, Place, Retire, Route, Watch
 
 FORWARD_ATTEMPTS = 3
-"""How often a retryable command is tried on the way forward before the release is taken back."""
+"""How often a retryable command is tried at least on the way forward before the release is taken back."""
 BACK_ATTEMPTS = 8
 """How often a command is tried on the way back before a person is asked."""
 NOTIFY_ATTEMPTS = 4
@@ -118,13 +118,22 @@ def _on_failed(state: Rollout, event: CommandFailed) -> tuple[Rollout, Commands]
     if not (state.entered and command.id == _step_id(state)):
         return _enter_when_free(state, event.at_s)
     if state.direction == "forward":
-        if event.retryable and state.attempt + 1 < FORWARD_ATTEMPTS:
+        if event.retryable and _may_try_again(state, event.at_s):
             # Traffic waits until the candidate is seen to serve again, as long as it may take to get healthy.
             return _enter_when_free(replace(state, attempt=state.attempt + 1, entered=False), event.at_s)
         return _go_back(state, event.at_s, event.message)
     if state.attempt + 1 < BACK_ATTEMPTS:
         return _enter(replace(state, attempt=state.attempt + 1), event.at_s)
     return _wait_for_person(replace(state, entered=False), f"the way back is blocked: {event.message}")
+
+
+def _may_try_again(state: Rollout, at_s: float) -> bool:
+    """Whether a step forward may be tried once more: a few times, and a route as long as a side may take to be healthy.
+
+    A router that cannot be told anything goes on with what it was told last, so nothing is lost by waiting for it.
+    """
+    patient = isinstance(state.step, Route) and at_s - state.step_started_at_s < state.plan.healthy_timeout_s
+    return patient or state.attempt + 1 < FORWARD_ATTEMPTS
 
 
 def _on_ticked(state: Rollout, event: Ticked) -> tuple[Rollout, Commands]:

@@ -28,6 +28,7 @@ from openbell.core.release import Release
 from openbell.ports import SLOTS, AdapterError, Held
 from openbell.wiring.cluster_examination import METRICS, Subject, examine_cluster
 from openbell.wiring.environment_status import (
+    EnvironmentState,
     EnvironmentStatus,
     InstanceStatus,
     PartStatus,
@@ -175,9 +176,13 @@ class ClusterSite:
     async def look(self, rollout: RolloutStatus | None = None) -> EnvironmentStatus:
         """Look at it as it is now, and change nothing."""
         try:
-            gateway = await read_gateway(self._api, self._settings.gateway)
-        except AdapterError:
-            return EnvironmentStatus(self.name, "down", rollout=rollout)
+            return await self._look(rollout)
+        except AdapterError as error:
+            state: EnvironmentState = "down" if error.operation == "gateway" else "unreachable"
+            return EnvironmentStatus(self.name, state, reason=error.message, rollout=rollout)
+
+    async def _look(self, rollout: RolloutStatus | None) -> EnvironmentStatus:
+        gateway = await read_gateway(self._api, self._settings.gateway)
         problems = gateway_problems(gateway, list(self.router.listeners))
         weights, sessions = await self.router.weights(), await self.router.sessions()
         held = await self.holdings()

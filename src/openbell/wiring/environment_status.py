@@ -20,8 +20,9 @@ from openbell.wiring.state import StateFolder
 if TYPE_CHECKING:
     from openbell.core.rollout_state import Rollout
 
-EnvironmentState = Literal["up", "down", "unsupervised"]
-"""`unsupervised`: the supervisor was killed and its processes live on; `openbell up` adopts them."""
+EnvironmentState = Literal["up", "down", "unsupervised", "unreachable"]
+"""`unsupervised`: the supervisor was killed and its processes live on; `openbell up` adopts them. `unreachable`:
+whoever would know how it is does not answer us, as `reason` says."""
 
 
 class PartStatus(msgspec.Struct, frozen=True):
@@ -94,6 +95,7 @@ class EnvironmentStatus(msgspec.Struct, frozen=True):
 
     environment: str
     state: EnvironmentState
+    reason: str = ""
     parts: tuple[PartStatus, ...] = ()
     slots: tuple[SlotStatus, ...] = ()
     addresses: dict[str, str] = {}

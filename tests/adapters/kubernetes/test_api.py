@@ -5,6 +5,7 @@ import datetime as dt
 import email.utils
 import gc
 import json
+import os
 import socket
 import sys
 import warnings
@@ -16,6 +17,7 @@ import pytest
 from lightkube.config.kubeconfig import KubeConfig
 
 from openbell.adapters.kubernetes import api as module
+from openbell.adapters.kubernetes import kubeconfig
 from openbell.adapters.kubernetes.api import Api, is_forbidden, is_missing
 from openbell.adapters.kubernetes.objects import Pod, Pods
 from openbell.ports import AdapterError
@@ -328,7 +330,7 @@ async def test_what_is_no_object_is_told(api: Api, server: Server, body: bytes) 
         ("", "no cluster"),
         ("[]", "no cluster"),
         ("a: [", "no cluster"),
-        ("{}", "no cluster: KeyError: 'clusters'"),
+        ("{}", "No current context set"),
         ("{clusters: [], contexts: []}", "No current context set"),
         ("{clusters: [], contexts: [], current-context: x}", "Context 'x' not found"),
         ("{clusters: [], contexts: [{name: x, context: {cluster: y}}], current-context: x}", "KeyError: 'y'"),
@@ -359,19 +361,42 @@ async def test_a_kubeconfig_of_no_use_is_named(
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    connect, tried = module._client, list[str]()
+    connect, tried = kubeconfig.connect, list[str]()
 
-    def count(context: str) -> Any:
+    def count(context: str, *, timeout_s: float) -> Any:
         tried.append(context)
-        return connect(context)
+        return connect(context, timeout_s=timeout_s)
 
-    monkeypatch.setattr(module, "_client", count)
+    monkeypatch.setattr(kubeconfig, "connect", count)
     with pytest.raises(AdapterError) as caught:
         await read(Api("", "trading"))
     assert message in caught.value.message
     assert f"Name one in KUBECONFIG (now {path})" in caught.value.message
     assert (caught.value.operation, caught.value.retryable, caught.value.effect) == ("connect", False, "not_applied")
     assert len(tried) == 1, "trying again would not help"
+
+
+async def test_several_files_count_as_one_and_the_first_wins(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kubectl does it; what a file names is looked for beside that file."""
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "token").write_text("of-a-file")
+    (tmp_path / "users" / "config").write_text(
+        "{users: [{name: ci, user: {tokenFile: token}}], contexts: [{name: there, context: {cluster: main, user: ci}}]}"
+    )
+    (tmp_path / "clusters").write_text(
+        f"{{clusters: [{{name: main, cluster: {{server: '{server.url}'}}}}], current-context: there}}"
+    )
+    later = write_kubeconfig(tmp_path / "later", "http://127.0.0.1:9")
+    later.write_text(later.read_text().replace("one", "main"))
+    files = [tmp_path / "users" / "config", tmp_path / "no-such-file", tmp_path / "clusters", later]
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, files)))
+    api = Api("", "trading")
+    await api.read("v1/pods", Pods)
+    await api.close()
+    assert server.asked == [("GET", "/api/v1/namespaces/trading/pods")]
+    assert server.requests[0].headers["authorization"] == "Bearer of-a-file"
 
 
 async def test_the_account_of_a_pod_does_not_win_over_a_kubeconfig(

@@ -49,7 +49,24 @@ async def test_a_migration_runs_once_for_each_key_and_cleans_up(world: World) ->
         ("shop-migrate-expand", True),
         (jobs[0], False),
     ]
-    assert world.helm.calls == [("render", f"shop {MIGRATION_TEMPLATE}")] * 2
+    assert world.helm.calls == [("render", f"shop {MIGRATION_TEMPLATE}")] * 3
+
+
+async def test_a_migration_whose_beginner_was_killed_cleans_up_when_it_is_resumed(world: World) -> None:
+    end_jobs(world, "Complete")
+    delete, kept = world.api.delete, list[str]()
+
+    async def killed(path: str) -> None:
+        kept.append(path)
+
+    world.api.delete = killed  # type: ignore[method-assign]
+    await world.platform.migrate("expand", ONE.digest, key="m1")
+    world.api.delete = delete  # type: ignore[method-assign]
+    assert len(kept) == 2
+    await world.platform.migrate("expand", ONE.digest, key="m1")
+    assert world.api.names("v1/serviceaccounts") == []
+    assert world.api.names("networking.k8s.io/v1/networkpolicies") == []
+    assert len(world.api.names("batch/v1/jobs")) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ and .../ser
 import asyncio
 import contextlib
 import email.utils
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
+from openbell.adapters.kubernetes import kubeconfig
+from openbell.adapters.kubernetes.kubeconfig import words
 from openbell.adapters.kubernetes.objects import Status
 from openbell.ports import AdapterError, Effect
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SYSTEM = "kubernetes"
+SYSTEM = kubeconfig.SYSTEM
 FIELD_MANAGER = "openbell"
 REQUEST_TIMEOUT_S = 10.0
 ATTEMPTS = 4
@@ -181,54 +181,15 @@ class Api:
             raise AdapterError(SYSTEM, method.lower(), message, retryable=True, effect=effect) from error
         except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
             # Before a request leaves, a token is read from a file or asked of a program that KUBECONFIG names.
-            message = f"no token for the API server at {client.base_url}: {_words(error)}; see users in KUBECONFIG"
+            message = f"no token for the API server at {client.base_url}: {words(error)}; see users in KUBECONFIG"
             raise AdapterError(SYSTEM, "log in", message, effect="not_applied") from error
 
     def _connect(self) -> "httpx2.AsyncClient":
         """Return the client of the running event loop; connections of one that has ended are of no use."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = _client(self.context), loop
+            self._client, self._loop = kubeconfig.connect(self.context, timeout_s=REQUEST_TIMEOUT_S), loop
         return self._client
-
-
-def _client(context: str) -> "httpx2.AsyncClient":
-    try:
-        import httpx2
-        import yaml
-        from lightkube.config.client_adapter import AsyncClient, ConnectionParams
-        from lightkube.config.kubeconfig import KubeConfig
-        from lightkube.core.exceptions import ConfigError
-    except ImportError as error:
-        message = f"{error.name} is not installed; install it with: pip install 'openbell[kubernetes]'"
-        raise AdapterError(SYSTEM, "connect", message, effect="not_applied") from error
-    where = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    try:
-        # As kubectl and helm do it: the account of a pod counts only where there is no such file.
-        configuration = KubeConfig.from_env() if not Path(where).exists() else KubeConfig.from_file(where)
-        if context and context not in configuration.contexts:
-            known = ", ".join(configuration.contexts) or "none"
-            message = f'{where} has no context "{context}"; it has: {known}. Set context to one of them'
-            raise AdapterError(SYSTEM, "connect", message, effect="not_applied")
-        chosen = configuration.get(context or None)
-        if chosen is None:
-            raise AdapterError(
-                SYSTEM, "connect", f"{where} chooses no context; name one: context", effect="not_applied"
-            )
-        return AsyncClient(chosen, ConnectionParams(timeout=httpx2.Timeout(REQUEST_TIMEOUT_S), trust_env=False))
-    except (
-        ConfigError, OSError, yaml.YAMLError, httpx2.InvalidURL,
-        AssertionError, AttributeError, KeyError, TypeError, ValueError,
-    ) as error:  # fmt: skip
-        # What is missing in the file, or of a wrong type, lightkube says by whatever it stumbles over.
-        message = f"no cluster: {_words(error)}. Name one in KUBECONFIG (now {where})"
-        raise AdapterError(SYSTEM, "connect", message, effect="not_applied") from error
-
-
-def _words(error: Exception) -> str:
-    """One line of an error, and of one that says only a name its kind as well."""
-    text = " ".join(str(error).split()) or "it cannot be used"
-    return f"{type(error).__name__}: {text}" if isinstance(error, (AttributeError, KeyError, TypeError)) else text
 
 
 def is_missing(error: AdapterError) -> bool:

@@ -164,14 +164,12 @@ class Kubernetes:
             if (settings.expand if phase == "expand" else settings.contract) is None:
                 return
             path = f"batch/v1/jobs/{self._project}-{phase}-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
-            if await self._api.find(path, Job) is not None:
-                await self._wait_job(path, phase)
-                return
             needs, job = await self._migration(chart, phase, digest, path.rpartition("/")[2])
-            for one_path, content in needs.items():
-                await self._api.apply(one_path, content, force=True)
             try:
-                await self._api.apply(path, job)
+                if await self._api.find(path, Job) is None:
+                    for one_path, content in needs.items():
+                        await self._api.apply(one_path, content, force=True)
+                    await self._api.apply(path, job)
                 await self._wait_job(path, phase)
             finally:
                 for one_path in needs:
