@@ -299,3 +299,11 @@ async def test_programs_of_openbell_come_first_and_pyenv_last(monkeypatch: pytes
     assert entries[0] == "/first"
     assert entries[2:4] == ["/usr/bin", "/bin"]
     assert [entry.split("/")[-2] for entry in entries[4:]] == ["3.13.0", "3.12.5", "3.9.1"]
+
+
+async def test_where_the_time_went_is_measured(bench: Bench) -> None:
+    result = await bench.run("sleep 0.2; touch {out}/x", outputs=["x"])
+    parts = msgspec.structs.astuple(result.spent)
+    assert 0.2 <= result.spent.execute_s <= result.duration_s
+    assert all(part >= 0 for part in parts)
+    assert sum(parts) <= result.duration_s + 0.01, "parts do not overlap"

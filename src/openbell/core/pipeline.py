@@ -12,6 +12,7 @@ import msgspec
 from openbell.core.project import COMMIT_STAGES, Job, Project, Stage
 from openbell.core.quoting import fill_script
 from openbell.core.report import Outcome, Reports
+from openbell.core.timing import Spent
 
 
 class JobNode(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class JobResult(msgspec.Struct, frozen=True):
     """How a job of a run ended, and what is worth knowing about it.
 
     `from_run` is the run that a cached result comes from; `outputs` are the files it left, by digest; `last_lines` the
-    end of its log when it failed.
+    end of its log when it failed; `spent` is of its last attempt.
     """
 
     id: str
@@ -59,6 +60,7 @@ class JobResult(msgspec.Struct, frozen=True):
     reports: Reports = Reports()
     outputs: tuple["Output", ...] = ()
     last_lines: tuple[str, ...] = ()
+    spent: Spent = Spent()
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from openbell.core.pipeline import JobNode, JobResult, Output, command_of
 from openbell.core.project import Job
 from openbell.core.report import Reports, judge, rewrite_texts
 from openbell.ports import AdapterError
+from openbell.wiring.laps import Laps
 from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
 from openbell.wiring.surroundings import Inputs, Workplace, base_environment, select_files
 
@@ -122,13 +123,13 @@ class LocalJobRunner:
 
     async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         """Run one attempt of a job in a copy of its inputs and judge it."""
-        began_s = time.monotonic()
+        laps = Laps()
         secrets = secret_values(node.job, self.secret)
         log, out = self.workplace.log(node), self.workplace.out(node)
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if attempt == 1:
             log.unlink(missing_ok=True)
-        async with self._scratch(node, out) as (tree, scratch), self._services(node, scratch) as addresses:
+        async with self._scratch(node, out, laps) as (tree, scratch), self._services(node, scratch, laps) as addresses:
             values = self._placeholders(node, out, tree, scratch)
             env = {
                 **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env, **addresses,
@@ -144,18 +145,21 @@ class LocalJobRunner:
             finally:
                 # Before the reports are read: nobody may write to them any more.
                 await asyncio.to_thread(end_processes, scratch)
-            result = await asyncio.to_thread(self._finish, node, ended, out, tuple(secrets.values()))
-        result = msgspec.structs.replace(result, attempts=attempt, duration_s=round(time.monotonic() - began_s, 3))
+            laps.lap("execute_s")
+            result = await asyncio.to_thread(self._finish, node, ended, out, tuple(secrets.values()), laps)
+        result = laps.note(msgspec.structs.replace(result, attempts=attempt))
         self.known[node.id] = result
         if self.keep and not stop.is_set():
             await asyncio.to_thread(self.keep, node, result, log)
-        return result
+        laps.lap("upload_s")
+        return laps.note(result)
 
-    def _finish(self, node: JobNode, ended: shell.Ended, out: Path, secrets: tuple[str, ...]) -> JobResult:
+    def _finish(self, node: JobNode, ended: shell.Ended, out: Path, secrets: tuple[str, ...], laps: Laps) -> JobResult:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             message = "the job put something else in the place of its folder {out}."
             raise AdapterError("openbell", "outputs", message)
         reports = read_reports(node.job, out, shell.Masker(secrets))
+        laps.lap("reports_s")
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
         good = judgement.outcome == "success"
@@ -179,7 +183,7 @@ class LocalJobRunner:
         return values
 
     @contextlib.asynccontextmanager
-    async def _scratch(self, node: JobNode, out: Path) -> AsyncIterator[tuple[Path, Path]]:
+    async def _scratch(self, node: JobNode, out: Path, laps: Laps) -> AsyncIterator[tuple[Path, Path]]:
         """Make a job's own copy of its inputs, and a short folder for its sockets and other passing things."""
         # Not named after the job: projects look for words such as "integration" in the paths of their tests.
         tree = self.workplace.folder / "work" / hashlib.sha256(node.id.encode()).hexdigest()[:8]
@@ -189,6 +193,7 @@ class LocalJobRunner:
         self.workplace.cache.mkdir(parents=True, exist_ok=True)
         try:
             await asyncio.to_thread(self._copy_inputs, node, tree, out)
+            laps.lap("copy_s")
             yield tree, scratch
         finally:
             await asyncio.to_thread(_remove, tree)
@@ -208,7 +213,7 @@ class LocalJobRunner:
                 shutil.copy2(source, target, follow_symlinks=False)
 
     @contextlib.asynccontextmanager
-    async def _services(self, node: JobNode, scratch: Path) -> AsyncIterator[dict[str, str]]:
+    async def _services(self, node: JobNode, scratch: Path, laps: Laps) -> AsyncIterator[dict[str, str]]:
         """Start the services that a job asks for, for this job only, and say where they are."""
         async with contextlib.AsyncExitStack() as stack:
             addresses = {}
@@ -217,6 +222,7 @@ class LocalJobRunner:
                 folder = scratch / name
                 folder.mkdir()
                 addresses[variable] = await stack.enter_async_context(start(folder))
+            laps.lap("services_s")
             yield addresses
 
 
