@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ pytestmark = [
 
 STEPS = ("Begun", "CommandSucceeded", "CommandFailed", "Ended")
 KILLS_MAX = 60
+TRAFFIC_S = 300.0
+"""Longer than pods that share two cores with everything else may take to be placed and found healthy."""
 OUTAGES: list[str] = []
 """Tests that have taken the customers' only way in away for a moment."""
 NOBODY = "none"
@@ -123,14 +126,15 @@ def steps(product: Product) -> list[str]:
 async def hold_at_5(product: Product, tag: str, *options: str) -> "subprocess.Popen[str]":
     """Begin a rollout, and return when the candidate has its 5 percent."""
     process = product.start("deploy", "production", tag, *options)
-    for _ in range(600):
-        if process.poll() is not None:
-            pytest.fail(process.communicate()[1])
+    deadline = time.monotonic() + TRAFFIC_S
+    while process.poll() is None and time.monotonic() < deadline:
         state = await newest(product)
         if state is not None and state.plan.candidate.version == tag and state.weight_pct == 5:
             return process
         await asyncio.sleep(0.1)
-    pytest.fail("the candidate got no traffic")
+    process.terminate()
+    output, errors = await asyncio.to_thread(process.communicate)
+    pytest.fail(f"the candidate got no traffic within {TRAFFIC_S:g} s\n{errors}{output}")
 
 
 async def ends(
