@@ -43,7 +43,8 @@ class Bench:
     ) -> JobResult:
         """Run one job to its end."""
         job = msgspec.convert({"stage": "test", "run": script, **settings}, Job)
-        node = JobNode("job", "job", job, axes or {}, tuple(result.id for result in needs))
+        ids = tuple(result.id for result in needs)
+        node = JobNode("job", "job", job, axes or {}, ids, ids)
         runner = LocalJobRunner(
             self.workplace, self.store, {"job": Inputs("f" * 64, files)}, known={result.id: result for result in needs},
             values=values, secret=(given or {}).get,

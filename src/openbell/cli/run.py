@@ -27,6 +27,10 @@ def run(
     jobs: int = 0,
     cache: bool = True,
     deploy: bool = True,
+    environment: str | None = None,
+    take: str | None = None,
+    leave: str | None = None,
+    gather: Annotated[bool, Parameter(negative="")] = False,
     policy: list[str] | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -52,6 +56,14 @@ def run(
         Reuse results of jobs whose fingerprint is known.
     deploy
         Deploy to the environments that the trigger is for.
+    environment
+        Deploy to this one of them only.
+    take
+        A folder with results that jobs of this run left on other machines.
+    leave
+        A folder to leave results in, for other machines.
+    gather
+        Run nothing: put the results that --take has together into one run, its release included.
     policy
         A file laid over openbell.toml; may be repeated.
     json
@@ -59,7 +71,7 @@ def run(
     """
     request = RunRequest(
         kind=trigger, ref=ref, target=target, stages=_split(stage), jobs=tuple(job or ()), parallel=jobs,
-        use_cache=cache,
+        use_cache=cache, take=take, leave=leave, gather=gather, environment=environment,
     )  # fmt: skip
     return run_pipeline(request, tuple(policy or ()), deploy=deploy, json=json)
 

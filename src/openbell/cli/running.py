@@ -54,6 +54,10 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
             import asyncio
 
             outcome, results = asyncio.run(_execute(prepared, lively=is_lively(sys.stderr) and not quiet))
+        if prepared.request.leave is not None:
+            from openbell.wiring.shared_run import leave
+
+            leave(prepared, results)
         found, version = _finish(prepared, outcome, results, deploy)
     except BaseException:
         if not (prepared.workplace.folder / "logs").exists():
@@ -97,8 +101,10 @@ def _finish(
             outcome, notes = "failure", [f"No release: {error.message}"]
         if built is not None and not releases.is_recorded(prepared.place.state, built):
             _run_until_done(releases.record(prepared.place.state, built))
-        if built is not None and deploy is not None and prepared.plan.environments:
+        if built is not None and deploy is not None and _environments(prepared):
             deployments = _run_until_done(_deploy_all(prepared, built, deploy))
+        elif deploy is not None and prepared.request.environment not in (None, *prepared.plan.environments):
+            notes.append(f"Not deployed: {prepared.plan.trigger.words} is not for {prepared.request.environment}.")
         elif prepared.plan.environments and not prepared.request.narrowed:
             why = "no release was built" if built is None else "--no-deploy was given"
             notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: {why}.")
@@ -116,10 +122,16 @@ def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
     return run_interruptible(work)
 
 
+def _environments(prepared: PreparedRun) -> tuple[str, ...]:
+    """Name the environments to deploy to: those that the trigger is for, or the one of them that was asked for."""
+    wanted = prepared.request.environment
+    return tuple(name for name in prepared.plan.environments if wanted in (None, name))
+
+
 async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deploy: Deploy) -> list[Deployment]:
     """Deploy to each environment in turn; one that did not end well keeps the next from starting."""
     deployments: list[Deployment] = []
-    for name in prepared.plan.environments:
+    for name in _environments(prepared):
         stopped = [done.environment for done in deployments if done.outcome != "promoted"]
         if stopped:
             deployments.append(Deployment(name, "skipped", f"{stopped[0]} comes first"))

@@ -16,13 +16,17 @@ from openbell.core.timing import Spent
 
 
 class JobNode(msgspec.Struct, frozen=True):
-    """One job of a run: a job of the configuration on one leg of its matrix, and the ids of the jobs it waits for."""
+    """One job of a run: a job of the configuration on one leg of its matrix, and the ids of the jobs it waits for.
+
+    `takes` are the jobs whose outputs it gets, also those that are not in this run because their results are known.
+    """
 
     id: str
     name: str
     job: Job
     axes: dict[str, str] = {}
     needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
     @property
     def stage(self) -> Stage:
@@ -93,11 +97,11 @@ def legs(job: Job) -> tuple[dict[str, str], ...]:
 def build_graph(project: Project, names: tuple[str, ...]) -> tuple[JobNode, ...]:
     """Build the graph of the named jobs; a need that is not among them is no edge. Every node comes after its needs."""
     ids = {name: tuple(job_id(name, axes) for axes in legs(project.jobs[name])) for name in names}
-    nodes = [
-        JobNode(job_id(name, axes), name, project.jobs[name], axes, _needs(project, name, ids))
-        for name in names
-        for axes in legs(project.jobs[name])
-    ]
+    nodes = []
+    for name in names:
+        job, needs = project.jobs[name], _needs(project, name, ids)
+        takes = needs if "{artifacts}" in job.run else ()
+        nodes += [JobNode(job_id(name, axes), name, job, axes, needs, takes) for axes in legs(job)]
     return _sort(nodes)
 
 
@@ -143,6 +147,24 @@ def select(graph: tuple[JobNode, ...], wanted: tuple[str, ...], *, with_needs: b
         for node in graph
         if node.id in kept
     )
+
+
+def lacks(
+    graph: tuple[JobNode, ...], full: tuple[JobNode, ...], known: Mapping[str, object], hits: Mapping[str, object]
+) -> str:
+    """Say which job of a part of a graph takes outputs that are neither known nor made in this run; "" if none does.
+
+    It would run on nothing, and might pass. A job that is allowed to fail may have left nothing.
+    """
+    by_id = {node.id: node for node in full}
+    there = {**known, **{node.id: True for node in graph}}
+    for node in graph:
+        missing = [need for need in node.takes if need not in there and not by_id[need].job.allow_failure]
+        if missing and node.id not in hits:
+            names = ", ".join(by_id[need].short for need in missing)
+            remedy = " ".join(f'--job "{need}"' for need in (*missing, node.id))
+            return f"{node.short} takes what {names} left, and that is not known here. Run: openbell run {remedy}"
+    return ""
 
 
 def command_of(node: JobNode, values: Mapping[str, str]) -> str:

@@ -175,7 +175,7 @@ class LocalJobRunner:
         if "{artifacts}" in node.job.run:
             artifacts = scratch / "artifacts"
             artifacts.mkdir()
-            for need in node.needs:
+            for need in node.takes:
                 for output in self.known[need].outputs if need in self.known else ():
                     self.store.fetch(output, artifacts)
             values["artifacts"] = str(artifacts)

@@ -17,7 +17,7 @@ from openbell.adapters import git
 from openbell.adapters.store import Store, Stored
 from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
 from openbell.core.pattern import fill
-from openbell.core.pipeline import JobNode, JobResult, build_graph, select, slug
+from openbell.core.pipeline import JobNode, JobResult, build_graph, lacks, select, slug
 from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
 from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
@@ -50,7 +50,9 @@ FIRST_TIME = "has no result that was kept"
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What someone asks for. Without a ref it is about the tree that is checked out, with its changes.
 
-    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs.
+    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs. `take` and
+    `leave` are folders by which one run is spread over machines (`openbell.wiring.shared_run`); with `gather` nothing
+    runs, and the results that were taken are the run. `environment` is the only one that is deployed to.
     """
 
     kind: TriggerKind = "person"
@@ -60,6 +62,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[str, ...] = ()
     parallel: int = 0
     use_cache: bool = True
+    take: str | None = None
+    leave: str | None = None
+    gather: bool = False
+    environment: str | None = None
 
     @property
     def narrowed(self) -> bool:
@@ -86,6 +92,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     known: dict[str, JobResult]
     misses: dict[str, str]
     began_s: float
+    taken: dict[str, JobResult] = {}
 
     @property
     def is_known(self) -> bool:
@@ -160,6 +167,11 @@ def _checked_out_ref(root: Path, seen: git.Snapshot, kind: TriggerKind) -> tuple
 def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
     """Work out a run up to its first job. Raises `AdapterError` (git) and `UsageError` (an unknown stage or job)."""
     began_s = time.monotonic()
+    if request.gather and not request.take:
+        raise UsageError("--gather needs --take FOLDER, where the results are.")
+    if request.environment is not None and request.environment not in place.project.environments:
+        known_names = ", ".join(place.project.environments) or "none"
+        raise UsageError(f'there is no environment "{request.environment}". There are: {known_names}.')
     _make_state(place)
     seen, planned = plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
@@ -167,12 +179,22 @@ def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
     path = search_path()
     inputs, manifests = fingerprints(full, seen, path, place.state.root / "tools.json")
     store = Store(place.state.store)
+    taken: dict[str, JobResult] = {}
+    if request.take or request.leave:
+        from openbell.wiring import shared_run
+
+        taken = shared_run.receive(request, seen.commit.id, store, full=full, graph=graph, inputs=inputs)
     known, misses = _look_up(full, inputs, manifests, store, now_s=time.time())
     hits = {node.id: known[node.id] for node in graph if node.id in known} if request.use_cache else {}
+    if request.gather:
+        hits = {id_: result for id_, result in taken.items() if result.outcome == "cached"}
+    known |= taken
+    if lacking := lacks(graph, full, known, hits):
+        raise UsageError(lacking)
     run, folder = _new_run(place)
     workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", path)
     return PreparedRun(
-        place, request, seen, planned, graph, workplace, inputs, manifests, hits, known, misses, began_s
+        place, request, seen, planned, graph, workplace, inputs, manifests, hits, known, misses, began_s, taken
     )  # fmt: skip
 
 
@@ -341,6 +363,11 @@ async def execute(
         if node.job.cache and result.outcome in ("success", "not-checked"):
             store.keep(Stored(workplace.run, time.time(), result), prepared.manifests[node.id], log)
 
+    if prepared.request.gather:
+        from openbell.wiring.shared_run import Gathered
+
+        state = plan_run(prepared.graph, len(prepared.graph))
+        return await drive(state, prepared.hits, Gathered(prepared.taken), observer, cancel=cancel)
     runner = LocalJobRunner(
         workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep
     )  # fmt: skip
