@@ -6,7 +6,7 @@ import inspect
 from cyclopts.argument import Argument, ArgumentCollection
 
 from openbell.cli.main import COMMANDS
-from openbell.cli.parser import build_app
+from openbell.cli.parser import build_app, command_named
 
 HEAD = """\
 # Commands
@@ -27,7 +27,7 @@ def page() -> str:
         if command.group != group:
             group = command.group
             lines.append(f"## {group}\n")
-        arguments = app[name].assemble_argument_collection(parse_docstring=True)
+        arguments = command_named(app, name).assemble_argument_collection(parse_docstring=True)
         lines.append(_section(name, command.summary, arguments))
     return "\n".join(lines)
 
@@ -35,7 +35,7 @@ def page() -> str:
 def prose(command: str) -> str:
     """Take what a command's docstring says beyond its first sentence and before its parameters."""
     module = importlib.import_module(f"openbell.cli.{COMMANDS[command].module}")
-    text = inspect.getdoc(getattr(module, command)) or ""
+    text = inspect.getdoc(getattr(module, command.replace(" ", "_"))) or ""
     body = text.partition("\n\n")[2]
     for heading in ("Parameters\n", "Args:\n", "Arguments:\n"):
         body = body.partition(heading)[0]

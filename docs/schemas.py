@@ -8,6 +8,7 @@ from openbell.cli.project import CheckDocument
 from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
+from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
 from openbell.wiring.rollouts import RolloutDocument
 from openbell.wiring.waves import WavesDocument
@@ -37,6 +38,7 @@ PRINTED: dict[str, Printed] = {
         "a run over the targets of an environment, instead of a rollout; also in the list of `resume`, and by `why`",
     ),
     "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; a list without a name, or with targets"),
+    "image": Printed(BuiltImage, ("image build",), "an image that was built; also NAME.image.json of a release"),
     "demo-report": Printed(DemoReport, ("demo",), "the demo's reckoning, also in build/demo/report.json"),
     "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
 }

@@ -8,7 +8,7 @@ from openbell.cli.parser import parse_and_run
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert parse_and_run([name, "--help"]) == 0
+    assert parse_and_run([*name.split(" "), "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"Usage: openbell {name}" in shown
     assert "--empty-" not in shown

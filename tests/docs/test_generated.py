@@ -8,7 +8,7 @@ import pytest
 
 from docs import generate, schemas
 from openbell.cli.main import COMMANDS
-from openbell.cli.parser import build_app
+from openbell.cli.parser import build_app, command_named
 from openbell.core.project import Project
 
 EXIT_CODES = ("Job", "not_checked_exit_codes")
@@ -50,7 +50,7 @@ def test_every_command_that_prints_json_has_a_schema() -> None:
     printing = {
         name
         for name in COMMANDS
-        if any("--json" in argument.names for argument in app[name].assemble_argument_collection())
+        if any("--json" in argument.names for argument in command_named(app, name).assemble_argument_collection())
     }
     described = {command for printed in schemas.PRINTED.values() for command in printed.commands}
     assert printing - described == set(schemas.PRINTED_OTHERWISE)

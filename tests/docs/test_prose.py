@@ -48,7 +48,7 @@ def broken_links(path: Path, text: str) -> list[str]:
 
 def unknown_commands(text: str) -> list[str]:
     """List the commands of openbell that a page names and that are none."""
-    return sorted(set(COMMAND.findall(code_of(text))) - {*COMMANDS, "demo"})
+    return sorted(set(COMMAND.findall(code_of(text))) - {*(name.partition(" ")[0] for name in COMMANDS), "demo"})
 
 
 def unknown_targets(text: str) -> list[str]:

@@ -7,7 +7,10 @@ import openbell
 
 
 class Command(NamedTuple):
-    """One command of the command line: its group on the help page, where it lives, what it does."""
+    """One command of the command line: its group on the help page, where it lives, what it does.
+
+    A name may be two words, `image build`; its function is `image_build` of its module.
+    """
 
     group: str
     module: str
@@ -19,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "check": Command("Project", "project", "validate openbell.toml and say what would run, and why"),
     "run": Command("Project", "run", "run the pipeline of a commit"),
     "log": Command("Project", "run", "show the log of a job"),
+    "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),
     "deploy": Command("Deliver", "deploy", "bring a release into an environment"),
     "approve": Command("Deliver", "deploy", "approve a rollout that waits for a person"),
     "rollback": Command("Deliver", "deploy", "bring the previous release back"),
@@ -46,11 +50,12 @@ def overview() -> str:
         "Usage: openbell COMMAND [--help]",
     ]
     group = ""
+    width = max(map(len, COMMANDS))
     for name, command in COMMANDS.items():
         if command.group != group:
             group = command.group
             lines += ["", group]
-        lines.append(f"  {name:<10} {command.summary}")
+        lines.append(f"  {name:<{width}} {command.summary}")
     lines += [
         "",
         "Exit codes: 0 done; 1 work failed or was rolled back; 2 usage or configuration; 3 waits for a person;",

@@ -17,9 +17,22 @@ def build_app() -> cyclopts.App:
         help_format="plaintext",
         default_parameter=cyclopts.Parameter(negative_iterable=()),
     )
+    families: dict[str, cyclopts.App] = {}
     for name, command in COMMANDS.items():
-        app.command(f"openbell.cli.{command.module}:{name}", name=name)
+        family, _, member = name.rpartition(" ")
+        if family and family not in families:
+            families[family] = cyclopts.App(name=family, help=f"{family.capitalize()}s: what can be done with them.")
+            app.command(families[family])
+        parent = families.get(family, app)
+        parent.command(f"openbell.cli.{command.module}:{name.replace(' ', '_')}", name=member)
     app.register_install_completion_command()
+    return app
+
+
+def command_named(app: cyclopts.App, name: str) -> cyclopts.App:
+    """Find a command by its name of one or two words."""
+    for word in name.split(" "):
+        app = app[word]
     return app
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DONE, FAILED, USAGE, WAITS, INTERRUPTED = 0, 1, 2, 3, 130
+CANNOT = 75
+"""This machine cannot do it now, and that says nothing of the work (EX_TEMPFAIL of sysexits.h)."""
 UNREAD = 141
 """Nobody reads standard output any more: what a shell says of a tool that SIGPIPE has ended."""
 
