@@ -46,9 +46,10 @@ def main() -> int:
     """Report the dead code of both programs."""
     from openbell.cli.main import COMMANDS
 
+    functions = [name.replace(" ", "_") for name in COMMANDS]
     found = []
     for sources, users in PROGRAMS.items():
-        found += dead_code([ROOT / sources], [ROOT / user for user in users], called=COMMANDS)
+        found += dead_code([ROOT / sources], [ROOT / user for user in users], called=functions)
     sys.stdout.writelines(f"{line}\n" for line in found)
     return 1 if found else 0
 

@@ -226,10 +226,20 @@ async def _push(place: Reference, folders: Mapping[Platform, Path], tags: Sequen
             for part in (*manifest.layers, manifest.config):
                 await registry.push_blob(part.digest, folder / part.digest.removeprefix("sha256:"))
             digest = await registry.push_manifest(digest_of(content), content, manifest.media_type)
+            await _read_back(registry, manifest)
             descriptors.append(Descriptor(manifest.media_type, digest, len(content), platform))
         index = compose_index(descriptors)
         for version in (digest_of(index), *map(tag_of, tags)):
             await registry.push_manifest(version, index, OCI_INDEX)
+
+
+async def _read_back(registry: Registry, manifest: ImageManifest) -> None:
+    """See that the registry has what a manifest names; raises `AdapterError` naming what it lost."""
+    await registry.read_blob(manifest.config.digest)
+    lost = [layer.digest for layer in manifest.layers if not await registry.has_blob(layer.digest)]
+    if lost:
+        message = f"{registry.place.name} was given {', '.join(lost)}, and has it not. Push again."
+        raise AdapterError("registry", "push", message, retryable=True)
 
 
 def _leave(out: Path, order: Order, built: BuiltImage) -> None:
