@@ -58,6 +58,13 @@ def test_a_sound_configuration_has_no_problems() -> None:
             "coverage_min_pct = 170: must be 0 to 100.",
         ),
         ("[jobs.unit]\nnot_checked_exit_codes = [0]", "not_checked_exit_codes = 0: must be 1 to 255. 0 is a success."),
+        ("[jobs.unit]\nfindings_exit_codes = [1]", "findings_exit_codes needs reports.sarif"),
+        (
+            '[jobs.unit]\nreports = { sarif = "x" }\nfindings_exit_codes = [1]\nnot_checked_exit_codes = [2, 1]',
+            "1 cannot mean both",
+        ),
+        ('[scan]\njobs = ["unti"]', '"unti" is no job. Did you mean "unit"?'),
+        ('[scan]\njobs = ["smoke"]', '"smoke" runs only in an environment (stage "smoke").'),
         ('[jobs.unit]\nrun = " "', 'jobs.unit.run: run = " ": is empty.'),
         (
             '[jobs.unit]\nrun = "x {pyhton}"',
@@ -272,7 +279,7 @@ NUMBERS = [(table, key, allowed) for struct, table in TABLES.items() for key, al
 @pytest.mark.parametrize(("table", "key", "allowed"), NUMBERS)
 def test_a_number_outside_its_range_is_refused(table: str, key: str, allowed: Range) -> None:
     for value in (allowed.minimum - 1, allowed.maximum + 1, -(2**62)):
-        written = f"[{value}]" if key == "not_checked_exit_codes" else str(value)
+        written = f"[{value}]" if key.endswith("_exit_codes") else str(value)
         found = messages(changed(f"[{table}]\n{key} = {written}"))
         assert [one for one in found if f"{key} = {plain(value)}: must be {allowed.words}." in one], found
 

@@ -18,6 +18,7 @@ Stage = Literal["quality", "test", "build", "smoke", "load"]
 JobService = Literal["postgres", "valkey"]
 OnBreak = Literal["notify", "rollback"]
 OnDrift = Literal["take-over", "rollback"]
+FailNew = Literal["critical", "high", "medium", "low", "never"]
 
 COMMIT_STAGES: tuple[Stage, ...] = ("quality", "test", "build")
 """Stages that a commit goes through, in order; smoke and load belong to an environment's deployment."""
@@ -58,7 +59,8 @@ class Job(Frozen, frozen=True, kw_only=True):
     patterns of the tree, `outputs` of `{out}`. `tools` are commands whose `--version` the result depends on. `on` names
     the triggers that the job is for; empty means each that includes its stage. A result is reused for `cache_s` seconds
     (none: for ever), never when `cache` is false. `not_checked_exit_codes` say "could not check": never a success, and
-    never a failure of the commit either.
+    never a failure of the commit either. `findings_exit_codes` say "something was found": what is in `reports.sarif` is
+    then judged by `[findings]`, and does not fail the job.
     """
 
     stage: Stage
@@ -81,6 +83,7 @@ class Job(Frozen, frozen=True, kw_only=True):
     cache_s: float | None = None
     coverage_min_pct: float | None = None
     not_checked_exit_codes: tuple[int, ...] = ()
+    findings_exit_codes: tuple[int, ...] = ()
 
 
 class Service(Frozen, frozen=True, kw_only=True):
@@ -268,6 +271,28 @@ class Branches(Frozen, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ("v*.*.*",)
 
 
+class FindingsPolicy(Frozen, frozen=True, kw_only=True):
+    """`[findings]`: what the results of scanners mean (the specification's numbers).
+
+    Each branch that is built has a ledger of what is open there. A change is compared with the ledger of the branch it
+    would go to: what is new, not waived and at least as severe as `fail_new` fails its run. An open critical finding
+    keeps releases from being deployed, and so does every other one after its days. Without days nothing is due.
+    """
+
+    fail_new: FailNew = "high"
+    high_due_days: float = 7.0
+    medium_due_days: float | None = None
+    low_due_days: float | None = None
+
+
+class ScanInfo(Frozen, frozen=True, kw_only=True):
+    """`[scan]`: what `openbell scan` runs each day. Without `jobs`: those of stage quality that report SARIF, and those
+    with `on = ["schedule"]`.
+    """
+
+    jobs: tuple[str, ...] = ()
+
+
 class Project(Frozen, frozen=True, kw_only=True):
     """The whole of `openbell.toml`."""
 
@@ -279,6 +304,8 @@ class Project(Frozen, frozen=True, kw_only=True):
     release: ReleaseInfo = ReleaseInfo()
     environments: dict[str, Environment] = {}
     teams: dict[str, tuple[str, ...]] = {}
+    findings: FindingsPolicy = FindingsPolicy()
+    scan: ScanInfo = ScanInfo()
 
     @property
     def service_order(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import msgspec
 from openbell.core.project import (
     Approval,
     Environment,
+    FindingsPolicy,
     Job,
     Phase,
     Problem,
@@ -44,6 +45,7 @@ _WEIGHT_PCT = Range(1, 99, "The candidate gets all traffic after the last weight
 _P95_MS = Range(1, 30_000, "Latencies are measured up to a minute.")
 _HOLD_S = Range(1, WEEK_S, "Without a hold nothing would be judged.")
 _REQUESTS = Range(1, 100_000, "No requests are no evidence, and more of them than ever come never decide.")
+_DAYS = Range(0, 365, "Leave it out when nothing is due.")
 
 RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
     Job: {
@@ -52,6 +54,7 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
         "cache_s": Range(1, YEAR_S, "Write cache = false to never reuse a result."),
         "coverage_min_pct": Range(0, 100),
         "not_checked_exit_codes": Range(1, 255, "0 is a success."),
+        "findings_exit_codes": Range(1, 255, "0 is a success, whatever was found."),
     },
     Service: {"drain_timeout_s": Range(0.1, 3600)},
     Environment: {"replicas": Range(1, 1000), "approval_timeout_s": Range(1, MONTH_S)},
@@ -67,6 +70,7 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
         "undecided_s": Range(0, DAY_S),
         "tick_s": Range(0.1, 60),
     },
+    FindingsPolicy: {"high_due_days": _DAYS, "medium_due_days": _DAYS, "low_due_days": _DAYS},
     Waves: {"hold_s": Range(0, WEEK_S)},
     Phase: {"weight_pct": _WEIGHT_PCT, "hold_s": _HOLD_S},
     RollbackTriggers: {

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from openbell.core.project import Job
+from openbell.core.sightings import Look, Severity, Sighting
 
-Severity = Literal["critical", "high", "medium", "low", "note"]
 Outcome = Literal["success", "failure", "skipped", "cached", "timeout", "not-checked"]
 
 SHOWN_MAX = 20
@@ -32,10 +32,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """How many results a scanner had, by severity, and the first of them, the worst first."""
+    """How many results a scanner had, by severity, and the first of them, the worst first.
+
+    `sightings` are the results as the ledger takes them, `looks` the tools that have looked.
+    """
 
     counts: dict[Severity, int]
     first: tuple[Finding, ...] = ()
+    sightings: tuple[Sighting, ...] = ()
+    looks: tuple[Look, ...] = ()
 
     @property
     def total(self) -> int:
@@ -96,7 +101,7 @@ class Reports(msgspec.Struct, frozen=True):
     unreadable: tuple[str, ...] = ()
 
 
-Part = TypeVar("Part", Finding, FailedTest, Threshold)
+Part = TypeVar("Part", Finding, Sighting, FailedTest, Threshold)
 
 
 def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
@@ -115,7 +120,13 @@ def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
 
     return replace(
         reports,
-        findings=found and replace(found, first=texts_of(found.first, "rule", "message", "place")),
+        findings=found
+        and replace(
+            found,
+            first=texts_of(found.first, "rule", "message", "place"),
+            sightings=texts_of(found.sightings, "tool", "rule", "message", "path"),
+            looks=tuple(replace(look, tool=text_of(look.tool)) for look in found.looks),
+        ),
         tests=tests and replace(tests, failures=texts_of(tests.failures, "name", "message", "place")),
         load=load and replace(load, thresholds=texts_of(load.thresholds, "metric", "bound")),
         unreadable=tuple(text_of(text) for text in reports.unreadable),
@@ -134,6 +145,11 @@ def judge(job: Job, exit_code: int, reports: Reports, last_line: str) -> Judgeme
     if exit_code in job.not_checked_exit_codes:
         return Judgement("not-checked", last_line or f"exit code {exit_code}")
     complaint = next(iter(_complaints(job, reports)), "")
+    if exit_code in job.findings_exit_codes and not complaint:
+        # Whether what was found fails the run is decided over the ledger, where it is known what is new.
+        if reports.findings and reports.findings.total:
+            return Judgement("success", words(reports))
+        return Judgement("failure", f"exit code {exit_code} says that something was found, and its report has nothing")
     if exit_code != 0:
         if (reports.tests and reports.tests.failed) or reports.load or (reports.findings and reports.findings.total):
             return Judgement(

@@ -61,6 +61,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *check_places(project),
         *_check_overlaps(project.environments),
         *_check_teams(project.teams),
+        *_check_findings(project),
     )
 
 
@@ -322,6 +323,23 @@ def _check_teams(teams: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
             yield Problem(("teams", name), f'name "{name}": {NAME_RULE}.')
         if not members:
             yield Problem(("teams", name), f'team "{name}" has no members: nobody could approve. Add one or remove it.')
+
+
+def _check_findings(project: Project) -> Iterator[Problem]:
+    """What finds something must say what, and what is scanned must be a job that can run without an environment."""
+    for name, job in project.jobs.items():
+        at = ("jobs", name, "findings_exit_codes")
+        if job.findings_exit_codes and job.reports.sarif is None:
+            yield Problem(at, "findings_exit_codes needs reports.sarif, the file that has the findings.")
+        both = [str(code) for code in job.findings_exit_codes if code in job.not_checked_exit_codes]
+        if both:
+            yield Problem(at, f"{', '.join(both)} cannot mean both: found something, and could not check.")
+    for name in project.scan.jobs:
+        job_named = project.jobs.get(name)
+        if job_named is None:
+            yield Problem(("scan", "jobs"), f'"{name}" is no job.{suggest(name, project.jobs)}')
+        elif job_named.stage not in COMMIT_STAGES:
+            yield Problem(("scan", "jobs"), f'"{name}" runs only in an environment (stage "{job_named.stage}").')
 
 
 def _check_rollout(at: tuple[str, ...], environment: Environment) -> Iterator[Problem]:
