@@ -115,6 +115,11 @@ def tags_at(root: Path, commit: str) -> tuple[str, ...]:
     return tuple(_run(root, "tag", "--points-at", commit).decode().split())
 
 
+def is_ancestor(root: Path, commit: str, of: str) -> bool:
+    """Whether a commit comes before another one, or is the same; False when the repository does not know both."""
+    return _run(root, "merge-base", commit, of, check=False).decode().strip() == commit
+
+
 def identity(root: Path) -> str:
     """Return the address that git would sign commits here with; empty when none is configured."""
     return _run(root, "config", "user.email", check=False).decode(errors="replace").strip()

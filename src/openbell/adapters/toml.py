@@ -10,10 +10,11 @@ Source: https://toml.io/en/v1.0.0
 import re
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -28,6 +29,7 @@ DEPTH_MAX = 16
 """More than twice as deep as anything in a configuration; much deeper would exhaust the stack of who reads it."""
 PROBLEMS_SHOWN_MAX = 50
 
+_DAY = "a day, such as 2027-01-31 without quotes"
 _LONG_NUMBER = re.compile(r"[0-9A-Fa-f_]{1000,}")
 
 
@@ -88,6 +90,23 @@ def assemble(layers: Sequence[Layer]) -> Configuration:
     if problems:
         raise _errors(layers, problems)
     return Configuration(project, tuple(layers))
+
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+
+def load_document(
+    file: Path, type_: type[Document], *, relative_to: Path, check: Callable[[Document], Iterable[Problem]]
+) -> tuple[Document, Layer]:
+    """Read another file of the project, by its struct and the rules of `check`; raises `ConfigurationError`."""
+    layer = _read(file, relative_to)
+    problems = check_types(layer.content, type_)
+    if not problems:
+        document = msgspec.convert(layer.content, type_)
+        problems = list(check(document))
+        if not problems:
+            return document, layer
+    raise _errors([layer], problems)
 
 
 def check_patterns(project: Project) -> list[Problem]:
@@ -261,7 +280,7 @@ def _describe_type(type_: Any) -> str:
         return " or ".join(_describe_type(argument) for argument in arguments if argument is not NoneType)
     if origin is tuple:
         return f"a list ({_describe_type(arguments[0])})"
-    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table"}
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", date: _DAY}
     return names.get(origin or type_, "a table")
 
 

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
+from openbell.cli.finding_lines import finding_lines
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
+from openbell.core.findings_documents import RunFindings
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
@@ -65,6 +67,8 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
         raise
     for line in progress.failure_block(prepared, results):
         say(line)
+    for line in finding_lines(found.findings) if found.findings else ():
+        say(line)
     for line in progress.closing(found, version):
         say(line)
     return found
@@ -93,6 +97,14 @@ def _finish(
     notes: list[str] = []
     deployments: list[Deployment] = []
     built: releases.ReleaseBuilt | None = None
+    found_findings: RunFindings | None = None
+    try:
+        found_findings = _assess(prepared, results)
+    except (AdapterError, ConfigurationError) as error:
+        notes.append(f"What was found cannot be judged: {error.message if isinstance(error, AdapterError) else error}")
+    # What cannot be compared is no pass either.
+    if outcome == "success" and (notes or (found_findings and found_findings.failing)):
+        outcome = "failure"
     if outcome == "success":
         try:
             built, note = pipeline.build_release(prepared, results)
@@ -109,10 +121,26 @@ def _finish(
             why = "no release was built" if built is None else "--no-deploy was given"
             notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: {why}.")
     found = pipeline.document(
-        prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes
-    )
+        prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes,
+        findings=found_findings,
+    )  # fmt: skip
     pipeline.save(prepared, found)
     return found, built.version if built else ""
+
+
+def _assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings | None:
+    """Take what scanners found into the ledger, or compare it; tell people of what is severe.
+
+    None without scanners, and for the part of a run that another machine gathers: it is judged there, as a whole.
+    """
+    if prepared.request.leave is not None or not any(node.job.reports.sarif for node in prepared.graph):
+        return None
+    from openbell.wiring import findings
+
+    assessment = findings.assess(prepared, results)
+    if assessment.tell_about:
+        _run_until_done(findings.tell_by_journal(prepared.place, assessment.tell_about))
+    return assessment.document
 
 
 def _run_until_done(work: Coroutine[Any, Any, T]) -> T:

@@ -59,13 +59,13 @@ def secret_values(job: Job, secret: Callable[[str], str | None]) -> dict[str, st
     return found
 
 
-def read_reports(job: Job, out: Path, masker: shell.Masker) -> Reports:
-    """Read the reports that a job declares; what is missing or broken is named in `unreadable`."""
+def read_reports(job: Job, out: Path, masker: shell.Masker, *, tree: Path) -> Reports:
+    """Read the reports that a job left about its tree; what is missing or broken is named in `unreadable`."""
     values: dict[str, object] = {}
     unreadable = []
     declared = job.reports
     readers = (
-        ("findings", declared.sarif, sarif.read),
+        ("findings", declared.sarif, partial(sarif.read, root=tree)),
         ("tests", declared.junit, junit.read),
         ("coverage", declared.cobertura, cobertura.read),
         ("load", declared.k6, k6.read),
@@ -145,7 +145,9 @@ class LocalJobRunner:
                 # Before the reports are read: nobody may write to them any more.
                 await asyncio.to_thread(end_processes, scratch)
             laps.lap("execute_s")
-            result = await asyncio.to_thread(self._finish, node, ended, out, tuple(secrets.values()), laps)
+            result = await asyncio.to_thread(
+                self._finish, node, ended, out, tree=tree, secrets=tuple(secrets.values()), laps=laps
+            )
         result = laps.note(msgspec.structs.replace(result, attempts=attempt))
         self.known[node.id] = result
         if self.keep and not stop.is_set():
@@ -153,11 +155,13 @@ class LocalJobRunner:
         laps.lap("upload_s")
         return laps.note(result)
 
-    def _finish(self, node: JobNode, ended: shell.Ended, out: Path, secrets: tuple[str, ...], laps: Laps) -> JobResult:
+    def _finish(
+        self, node: JobNode, ended: shell.Ended, out: Path, *, tree: Path, secrets: tuple[str, ...], laps: Laps
+    ) -> JobResult:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             message = "the job put something else in the place of its folder {out}."
             raise AdapterError("openbell", "outputs", message)
-        reports = read_reports(node.job, out, shell.Masker(secrets))
+        reports = read_reports(node.job, out, shell.Masker(secrets), tree=tree)
         laps.lap("reports_s")
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")

@@ -15,6 +15,7 @@ import msgspec
 
 from openbell.adapters import git
 from openbell.adapters.store import Store, Stored
+from openbell.core.findings_documents import RunFindings
 from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
 from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult, build_graph, lacks, select, slug
@@ -50,9 +51,11 @@ FIRST_TIME = "has no result that was kept"
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What someone asks for. Without a ref it is about the tree that is checked out, with its changes.
 
-    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs. `take` and
-    `leave` are folders by which one run is spread over machines (`openbell.wiring.shared_run`); with `gather` nothing
-    runs, and the results that were taken are the run. `environment` is the only one that is deployed to.
+    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs, but
+    `with_needs`. `fresh` asks anew whatever may be answered differently for the same content: what a database says.
+    `take` and `leave` are folders by which one run is spread over machines (`openbell.wiring.shared_run`); with
+    `gather` nothing runs, and the results that were taken are the run. `environment` is the only one that is deployed
+    to.
     """
 
     kind: TriggerKind = "person"
@@ -66,6 +69,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     leave: str | None = None
     gather: bool = False
     environment: str | None = None
+    with_needs: bool = False
+    fresh: bool = False
 
     @property
     def narrowed(self) -> bool:
@@ -136,6 +141,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     jobs: tuple[JobDocument, ...]
     deployments: tuple[Deployment, ...] = ()
     notes: tuple[str, ...] = ()
+    findings: RunFindings | None = None
 
 
 Deploy = Callable[[OpenProject, str, releases.ReleaseBuilt], Awaitable[Deployment]]
@@ -186,6 +192,8 @@ def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
         taken = shared_run.receive(request, seen.commit.id, store, full=full, graph=graph, inputs=inputs)
     known, misses = _look_up(full, inputs, manifests, store, now_s=time.time())
     hits = {node.id: known[node.id] for node in graph if node.id in known} if request.use_cache else {}
+    if request.fresh:
+        hits = {id_: result for id_, result in hits.items() if not _may_have_changed(place.project, result)}
     if request.gather:
         hits = {id_: result for id_, result in taken.items() if result.outcome == "cached"}
     known |= taken
@@ -208,6 +216,11 @@ def _names(project: Project, planned: Plan, request: RunRequest) -> tuple[str, .
     return tuple(name for name in project.jobs if name in planned.jobs or name in asked)
 
 
+def _may_have_changed(project: Project, result: JobResult) -> bool:
+    """Whether a job would perhaps say something else now about the same content: it asks a database, or could not."""
+    return project.jobs[result.name].cache_s is not None or result.outcome == "not-checked"
+
+
 def _narrow(project: Project, full: tuple[JobNode, ...], request: RunRequest) -> tuple[JobNode, ...]:
     for stage in request.stages:
         if stage not in COMMIT_STAGES:
@@ -216,7 +229,7 @@ def _narrow(project: Project, full: tuple[JobNode, ...], request: RunRequest) ->
         for name in request.jobs:
             if not select(full, (name,), with_needs=False):
                 raise UsageError(_no_job(project, full, name))
-        return select(full, request.jobs, with_needs=False)
+        return select(full, request.jobs, with_needs=request.with_needs)
     if request.stages:
         return select(full, tuple(node.id for node in full if node.stage in request.stages), with_needs=False)
     return full
@@ -417,6 +430,7 @@ def document(
     release: str | None = None,
     deployments: Sequence[Deployment] = (),
     notes: Sequence[str] = (),
+    findings: RunFindings | None = None,
 ) -> RunDocument:
     """Write down what a run was; the outcome of its deployments is part of its own."""
     jobs = tuple(
@@ -434,7 +448,7 @@ def document(
     return RunDocument(
         prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
         bool(prepared.snapshot.dirty), final, release, round(time.monotonic() - prepared.began_s, 3), jobs,
-        tuple(deployments), tuple(notes),
+        tuple(deployments), tuple(notes), findings,
     )  # fmt: skip
 
 

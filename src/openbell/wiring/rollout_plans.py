@@ -13,6 +13,7 @@ from openbell.core.project import Environment, Project
 from openbell.core.rollout_state import stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
 from openbell.ports import Journal
+from openbell.wiring import findings
 from openbell.wiring.deployment_jobs import smoke_job
 from openbell.wiring.project import OpenProject
 from openbell.wiring.releases import ReleaseBuilt
@@ -72,6 +73,7 @@ async def make_plan(
     environment = _environment(place.project, name)
     await require_free(journal, name)
     if part is None:
+        require_no_blocking_findings(place, name, built)
         await require_passed(journal, place, name, built)
     elif not part.asks:
         environment = msgspec.structs.replace(environment, approval=None)
@@ -197,6 +199,12 @@ async def _require_promoted_before(journal: Journal, name: str, built: ReleaseBu
         f"{built.version} was never promoted in {name}, so there is no way back to it: "
         f"bring it in with: openbell deploy {name} {built.version}"
     )
+
+
+def require_no_blocking_findings(place: OpenProject, name: str, built: ReleaseBuilt) -> None:
+    """Refuse to deploy while a critical finding is open or another one is overdue; the way back is never refused."""
+    if why := findings.refusal(place, name, built):
+        raise RefusedError(why)
 
 
 async def require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:

@@ -38,6 +38,11 @@ class StateFolder(msgspec.Struct, frozen=True):
         return self.root / "journal.sqlite"
 
     @property
+    def findings(self) -> Path:
+        """The SQLite file with the ledgers of findings."""
+        return self.root / "findings.sqlite"
+
+    @property
     def store(self) -> Path:
         """Results of jobs and artifacts, by content."""
         return self.root / "store"

@@ -41,6 +41,7 @@ from openbell.wiring.rollout_plans import (
     make_plan,
     make_return_plan,
     require_free,
+    require_no_blocking_findings,
     require_passed,
     serving,
 )
@@ -161,6 +162,7 @@ async def make_waves_plan(
 ) -> WavesPlan:
     """Plan a run that brings a release to all targets; each is looked at before the first is touched."""
     await require_no_run(journal, name)
+    require_no_blocking_findings(place, name, built)
     await require_passed(journal, place, name, built)
     there = await _served(journal, place, name)
     if all(digest == built.digest for digest in there.values()):
