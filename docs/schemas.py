@@ -8,9 +8,11 @@ from openbell.cli.project import CheckDocument
 from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
+from openbell.wiring.findings_overview import FindingsDocument
 from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
 from openbell.wiring.rollouts import RolloutDocument
+from openbell.wiring.scan import ScanDocument
 from openbell.wiring.waves import WavesDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +29,8 @@ class Printed(NamedTuple):
 PRINTED: dict[str, Printed] = {
     "check": Printed(CheckDocument, ("check",), "what would run, and why"),
     "run": Printed(RunDocument, ("run",), "a run and its jobs; `log` without a job prints it too"),
+    "findings": Printed(FindingsDocument, ("findings",), "findings of a branch, and which of them keep releases back"),
+    "scan": Printed(ScanDocument, ("scan",), "a scan, and what it found"),
     "rollout": Printed(
         RolloutDocument,
         ("deploy", "approve", "rollback", "abort", "watch"),

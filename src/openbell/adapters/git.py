@@ -120,6 +120,11 @@ def is_ancestor(root: Path, commit: str, of: str) -> bool:
     return _run(root, "merge-base", commit, of, check=False).decode().strip() == commit
 
 
+def current_branch(root: Path) -> str:
+    """Name the branch that is checked out; empty when none is, or there is no repository."""
+    return _run(root, "branch", "--show-current", check=False).decode(errors="replace").strip()
+
+
 def identity(root: Path) -> str:
     """Return the address that git would sign commits here with; empty when none is configured."""
     return _run(root, "config", "user.email", check=False).decode(errors="replace").strip()

@@ -145,7 +145,6 @@ class Ledger:
             message = f"{self.path} was written by a newer openbell (schema {version}, this one knows {SCHEMA_VERSION})"
             raise AdapterError(SYSTEM, "open", message, effect="not_applied")
         if version < SCHEMA_VERSION and write:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         return version == SCHEMA_VERSION or write
 

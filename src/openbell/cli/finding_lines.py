@@ -6,7 +6,7 @@ from openbell.core.findings_documents import RunFindings, describe
 SHOWN = 5
 
 
-def finding_lines(found: RunFindings) -> list[str]:
+def finding_lines(found: RunFindings, *, blocks_merge: bool = False) -> list[str]:
     """Compose what a run says of its findings: what is new, whether that fails it, and what leads on."""
     lines: list[str] = []
     if found.added:
@@ -27,6 +27,7 @@ def finding_lines(found: RunFindings) -> list[str]:
             f"{counted(len(found.failing), 'new finding')} severe enough to fail this run. Fix what is wrong, or "
             f"live with it until a day: openbell findings waive {found.failing[0]} --reason WHY --until DAY"
         )
+        lines += ["The pull request is not to be merged."] if blocks_merge else []
     if found.note:
         lines.append(found.note)
     return [line for line in lines if line]

@@ -21,6 +21,8 @@ COMMANDS: dict[str, Command] = {
     "init": Command("Project", "project", "write an openbell.toml for the project in this folder"),
     "check": Command("Project", "project", "validate openbell.toml and say what would run, and why"),
     "run": Command("Project", "run", "run the pipeline of a commit"),
+    "scan": Command("Project", "scan", "look for findings again, as each night: dependencies, secrets, code, licences"),
+    "findings": Command("Project", "findings", "what scanners found: what is open, due, waived"),
     "log": Command("Project", "run", "show the log of a job"),
     "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),
     "deploy": Command("Deliver", "deploy", "bring a release into an environment"),

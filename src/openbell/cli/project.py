@@ -18,6 +18,7 @@ from openbell.core.project import COMMIT_STAGES, Stage, TriggerKind
 from openbell.core.trigger import Plan, Reason, RefKind, Trigger, plan
 from openbell.ports import AdapterError
 from openbell.wiring.project import OpenProject, check_files, open_project
+from openbell.wiring.waivers import Waivers
 
 
 class ReasonDocument(msgspec.Struct, frozen=True):
@@ -131,6 +132,7 @@ def check(
     """
     try:
         place = open_project(Path.cwd(), tuple(policy or ()))
+        Waivers(place.root)
         problems, branch = _look_at_tree(place)
     except ConfigurationError as error:
         return complain(str(error))

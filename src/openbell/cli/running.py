@@ -46,16 +46,7 @@ def run_pipeline(
 def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> RunDocument:
     """Show and execute a run, build its release, deploy it, and keep the document."""
     try:
-        if prepared.is_known:
-            shown = progress.PlainProgress(prepared)
-            results: tuple[JobResult, ...] = tuple(prepared.hits[node.id] for node in prepared.graph)
-            for result in results:
-                shown.job_ended(result)
-            outcome: RunOutcome = "success"
-        else:
-            import asyncio
-
-            outcome, results = asyncio.run(_execute(prepared, lively=is_lively(sys.stderr) and not quiet))
+        outcome, results = run_jobs(prepared, quiet=quiet)
         if prepared.request.leave is not None:
             from openbell.wiring.shared_run import leave
 
@@ -67,11 +58,24 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
         raise
     for line in progress.failure_block(prepared, results):
         say(line)
-    for line in finding_lines(found.findings) if found.findings else ():
+    for line in finding_lines(found.findings, blocks_merge=prepared.plan.blocks_merge) if found.findings else ():
         say(line)
     for line in progress.closing(found, version):
         say(line)
     return found
+
+
+def run_jobs(prepared: PreparedRun, *, quiet: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
+    """Run the jobs whose results are not known, and show all; without an event loop where everything is known."""
+    if prepared.is_known:
+        shown = progress.PlainProgress(prepared)
+        results = tuple(prepared.hits[node.id] for node in prepared.graph)
+        for result in results:
+            shown.job_ended(result)
+        return "success", results
+    import asyncio
+
+    return asyncio.run(_execute(prepared, lively=is_lively(sys.stderr) and not quiet))
 
 
 async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
@@ -99,7 +103,7 @@ def _finish(
     built: releases.ReleaseBuilt | None = None
     found_findings: RunFindings | None = None
     try:
-        found_findings = _assess(prepared, results)
+        found_findings = assess(prepared, results)
     except (AdapterError, ConfigurationError) as error:
         notes.append(f"What was found cannot be judged: {error.message if isinstance(error, AdapterError) else error}")
     # What cannot be compared is no pass either.
@@ -112,9 +116,9 @@ def _finish(
         except AdapterError as error:
             outcome, notes = "failure", [f"No release: {error.message}"]
         if built is not None and not releases.is_recorded(prepared.place.state, built):
-            _run_until_done(releases.record(prepared.place.state, built))
+            run_until_done(releases.record(prepared.place.state, built))
         if built is not None and deploy is not None and _environments(prepared):
-            deployments = _run_until_done(_deploy_all(prepared, built, deploy))
+            deployments = run_until_done(_deploy_all(prepared, built, deploy))
         elif deploy is not None and prepared.request.environment not in (None, *prepared.plan.environments):
             notes.append(f"Not deployed: {prepared.plan.trigger.words} is not for {prepared.request.environment}.")
         elif prepared.plan.environments and not prepared.request.narrowed:
@@ -128,7 +132,7 @@ def _finish(
     return found, built.version if built else ""
 
 
-def _assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings | None:
+def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings | None:
     """Take what scanners found into the ledger, or compare it; tell people of what is severe.
 
     None without scanners, and for the part of a run that another machine gathers: it is judged there, as a whole.
@@ -139,11 +143,11 @@ def _assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFinding
 
     assessment = findings.assess(prepared, results)
     if assessment.tell_about:
-        _run_until_done(findings.tell_by_journal(prepared.place, assessment.tell_about))
+        run_until_done(findings.tell_by_journal(prepared.place, assessment.tell_about))
     return assessment.document
 
 
-def _run_until_done(work: Coroutine[Any, Any, T]) -> T:
+def run_until_done(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; the event loop is imported only here, where something is left to do."""
     from openbell.cli.interruption import run_interruptible
 

@@ -35,6 +35,7 @@ from openbell.wiring.surroundings import (
     service_versions,
     tool_versions,
 )
+from openbell.wiring.waivers import Waivers
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +52,8 @@ FIRST_TIME = "has no result that was kept"
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What someone asks for. Without a ref it is about the tree that is checked out, with its changes.
 
-    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs, but
-    `with_needs`. `fresh` asks anew whatever may be answered differently for the same content: what a database says.
+    `stages` and `jobs` narrow the run; a job that is asked for by name runs alone, without what it needs. `fresh`
+    asks anew whatever may be answered differently for the same content: what a database says.
     `take` and `leave` are folders by which one run is spread over machines (`openbell.wiring.shared_run`); with
     `gather` nothing runs, and the results that were taken are the run. `environment` is the only one that is deployed
     to.
@@ -69,7 +70,6 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     leave: str | None = None
     gather: bool = False
     environment: str | None = None
-    with_needs: bool = False
     fresh: bool = False
 
     @property
@@ -171,13 +171,17 @@ def _checked_out_ref(root: Path, seen: git.Snapshot, kind: TriggerKind) -> tuple
 
 
 def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
-    """Work out a run up to its first job. Raises `AdapterError` (git) and `UsageError` (an unknown stage or job)."""
+    """Work out a run up to its first job.
+
+    Raises `AdapterError` (git), `UsageError` (an unknown stage or job) and `ConfigurationError` (wrong waivers).
+    """
     began_s = time.monotonic()
     if request.gather and not request.take:
         raise UsageError("--gather needs --take FOLDER, where the results are.")
     if request.environment is not None and request.environment not in place.project.environments:
         known_names = ", ".join(place.project.environments) or "none"
         raise UsageError(f'there is no environment "{request.environment}". There are: {known_names}.')
+    Waivers(place.root)
     _make_state(place)
     seen, planned = plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
@@ -229,7 +233,7 @@ def _narrow(project: Project, full: tuple[JobNode, ...], request: RunRequest) ->
         for name in request.jobs:
             if not select(full, (name,), with_needs=False):
                 raise UsageError(_no_job(project, full, name))
-        return select(full, request.jobs, with_needs=request.with_needs)
+        return select(full, request.jobs, with_needs=False)
     if request.stages:
         return select(full, tuple(node.id for node in full if node.stage in request.stages), with_needs=False)
     return full
