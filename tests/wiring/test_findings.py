@@ -1,6 +1,7 @@
 """Runs and the ledger: what is taken in, what is only compared, what fails a change, what keeps a deployment back."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from openbell.adapters.ledger import Ledger
 from openbell.adapters.sqlite import SqliteJournal
-from openbell.core.findings_documents import RunFindings
+from openbell.core.findings_documents import RunFindings, day
 from openbell.ports import AdapterError
 from openbell.wiring import findings, pipeline
 from openbell.wiring.pipeline import RunRequest
@@ -101,7 +102,7 @@ async def test_what_is_waived_fails_nothing(project: ScratchProject) -> None:
     waiver = '[[waivers]]\nrule = "exec"\npath = "b.*"\nreason = "test"\nauthor = "Ada"\nuntil = {}\n'
     project.repository.commit("feat: y", {"b.txt": HIGH, "findings.toml": waiver.format("2020-01-01")})
     assert len((await run(project, kind="pull-request", target="main")).failing) == 1
-    until = findings.day(__import__("time").time() + 86_400)
+    until = day(time.time() + 86_400)
     project.repository.commit("feat: y", {"findings.toml": waiver.format(until)})
     assert (await run(project, kind="pull-request", target="main")).failing == ()
 
@@ -190,16 +191,14 @@ async def test_an_open_critical_finding_keeps_releases_back_until_it_is_fixed(pr
 async def test_what_is_overdue_keeps_releases_back_and_a_waiver_frees_them(
     project: ScratchProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
-
     project.repository.commit("feat: x", {"b.txt": HIGH})
     await run(project)
     later_s = time.time() + 8 * 86_400
-    monkeypatch.setattr(findings.time, "time", lambda: later_s)
+    monkeypatch.setattr("openbell.wiring.findings.time.time", lambda: later_s)
     told = findings.refusal(project.open(), "production", built(project)) or ""
-    assert f"(was due {findings.day(later_s - 86_400)})" in told
+    assert f"(was due {day(later_s - 86_400)})" in told
     waiver = '[[waivers]]\nrule = "exec"\nreason = "test"\nauthor = "Ada"\nuntil = {}\n'
-    project.repository.write({"findings.toml": waiver.format(findings.day(later_s))})
+    project.repository.write({"findings.toml": waiver.format(day(later_s))})
     assert findings.refusal(project.open(), "production", built(project)) is None
 
 

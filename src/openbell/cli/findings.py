@@ -27,6 +27,7 @@ from openbell.wiring.waivers import FILE_NAME, Waivers
 
 What = Literal["list", "show", "waive", "due"]
 State = Literal[Standing, "all"]
+DUE: tuple[State, ...] = ("critical", "overdue", "due")
 
 
 def findings(
@@ -47,10 +48,9 @@ def findings(
 ) -> int:
     """Show what scanners found in a branch: what is open, since when, until when it must be fixed.
 
-    `list` has everything that is not fixed, `due` what keeps releases from being deployed or has a date, `show` one
-    finding and its history. `waive` writes into findings.toml that a finding is lived with until a day; commit it, so
-    that it is reviewed. Exit code 1 of `list` and `due`: something keeps releases from being deployed, or nothing has
-    been scanned yet.
+    `list` has everything that is not fixed, `due` what keeps releases back or has a date, `show` one finding and its
+    history. `waive` writes into findings.toml that a finding is lived with until a day; commit it, so that it is
+    reviewed. Exit code 1 of `list` and `due`: something keeps releases back, or nothing has been scanned.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def findings(
         place = open_project(Path.cwd(), tuple(policy or ()))
         overview = findings_overview.look_at(place, branch)
         if overview is None:
-            where = branch or "this project"
-            return complain(f"nothing of {where} has been scanned here yet. Begin with: openbell scan", code=FAILED)
+            message = f"nothing of {branch or 'this project'} has been scanned here yet. Begin with: openbell scan"
+            return complain(message, code=FAILED)
         if what == "show":
             return _show(place, overview, _find(overview, finding), json=json)
         if what == "waive":
             return _waive(place, _find(overview, finding), reason=reason, until=until, by=by)
-        states: tuple[State, ...] = tuple(state or (("critical", "overdue", "due") if what == "due" else ()))
+        states = tuple(state or (DUE if what == "due" else ()))
         shown = findings_overview.select(
             overview.stood, severities=tuple(severity or ()), tools=tuple(tool or ()), states=states
         )
