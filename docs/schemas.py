@@ -11,6 +11,7 @@ from openbell.wiring.environment_status import EnvironmentStatus
 from openbell.wiring.findings_overview import FindingsDocument
 from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
+from openbell.wiring.render import Rendering
 from openbell.wiring.rollouts import RolloutDocument
 from openbell.wiring.scan import ScanDocument
 from openbell.wiring.waves import WavesDocument
@@ -44,6 +45,7 @@ PRINTED: dict[str, Printed] = {
     "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; a list without a name, or with targets"),
     "image": Printed(BuiltImage, ("image build",), "an image that was built; also NAME.image.json of a release"),
     "demo-report": Printed(DemoReport, ("demo",), "the demo's reckoning, also in build/demo/report.json"),
+    "render": Printed(Rendering, ("render",), "files for another system, and whether they are what they should be"),
     "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
 }
 PRINTED_OTHERWISE = ("log", "resume", "why", "status")

@@ -125,6 +125,11 @@ def current_branch(root: Path) -> str:
     return _run(root, "branch", "--show-current", check=False).decode(errors="replace").strip()
 
 
+def top(root: Path) -> Path:
+    """Return the folder of the repository that a folder is in; raises `AdapterError` when it is in none."""
+    return Path(os.fsdecode(_run(root, "rev-parse", "--show-toplevel")).rstrip("\n"))
+
+
 def identity(root: Path) -> str:
     """Return the address that git would sign commits here with; empty when none is configured."""
     return _run(root, "config", "user.email", check=False).decode(errors="replace").strip()

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "scan": Command("Project", "scan", "look for findings again, as each night: dependencies, secrets, code, licences"),
     "findings": Command("Project", "findings", "what scanners found: what is open, due, waived"),
     "log": Command("Project", "run", "show the log of a job"),
+    "fingerprint": Command("Project", "fingerprint", "under which name a job's result may be kept elsewhere"),
     "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),
     "deploy": Command("Deliver", "deploy", "bring a release into an environment"),
     "approve": Command("Deliver", "deploy", "approve a rollout that waits for a person"),
@@ -36,7 +37,7 @@ COMMANDS: dict[str, Command] = {
     "up": Command("Environment", "environment", "start an environment on this machine"),
     "down": Command("Environment", "environment", "stop an environment; its data stays"),
     "doctor": Command("Environment", "doctor", "what is missing on this machine, and how to get it"),
-    "render": Command("Environment", "render", "files for other systems, such as permissions in a cluster"),
+    "render": Command("Environment", "render", "files for other systems: workflows, hooks, permissions in a cluster"),
     "demo": Command("Environment", "demo", "the whole story on this machine, with orders flowing"),
 }
 

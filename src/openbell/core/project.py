@@ -293,6 +293,25 @@ class ScanInfo(Frozen, frozen=True, kw_only=True):
     jobs: tuple[str, ...] = ()
 
 
+class Workflows(Frozen, frozen=True, kw_only=True):
+    """`[workflows]`: how the pipeline is written down for a hosted system (`openbell render github`).
+
+    `install` is the script that puts openbell on a fresh machine's PATH. Jobs run on machines with the labels
+    `runs_on`; deployments on those of `deploy_runs_on`, which keep their state. `permissions` are a job's own, beside
+    reading the repository: `{ image = { packages = "write" } }`. Times are cron's, in UTC.
+    """
+
+    install: str = "python -m pip install 'openbell[local]'"
+    python: str = "3.13"
+    runs_on: tuple[str, ...] = ("ubuntu-latest",)
+    deploy_runs_on: tuple[str, ...] = ("self-hosted",)
+    nightly: str = "0 2 * * *"
+    weekly: str = "0 4 * * 1"
+    permissions: dict[str, dict[str, Literal["read", "write"]]] = {}
+    code_scanning: bool = True
+    coverage_upload: bool = True
+
+
 class Project(Frozen, frozen=True, kw_only=True):
     """The whole of `openbell.toml`."""
 
@@ -306,6 +325,7 @@ class Project(Frozen, frozen=True, kw_only=True):
     teams: dict[str, tuple[str, ...]] = {}
     findings: FindingsPolicy = FindingsPolicy()
     scan: ScanInfo = ScanInfo()
+    workflows: Workflows = Workflows()
 
     @property
     def service_order(self) -> tuple[str, ...]:
