@@ -1,12 +1,16 @@
 """Git, through its plumbing commands: what a commit contains, what the working tree has changed, and clean copies.
 
-Paths are relative to the project's folder, which may lie below the top of its repository. Contents are named by git's
-own blob ids, so a commit of a thousand files is known from one `ls-tree`. Nothing here changes the repository.
+Paths are relative to the project's folder, which may lie below the top of its repository. Contents are named as git
+names them, so a commit of a thousand files is known from one `ls-tree`. Nothing here changes the repository.
 
-Source: https://git-scm.com/docs (git-status, git-ls-tree, git-hash-object, git-checkout-index)
+A name is that of the bytes that a job will see: git's own view of the working tree is not taken for it, because git
+passes over files that it was told to (assume-unchanged), compares what its filters and line ends make of a file, may be
+told to ignore modes and times, and looks at whole seconds only. `openbell.tree_index` reads the tree instead, and files
+are written to a job's tree without any conversion. Of submodules jobs see an empty folder, as in a clone without them.
+
+Source: https://git-scm.com/docs (git-ls-files, git-ls-tree, git-hash-object, git-checkout-index, gitattributes)
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,9 +22,13 @@ from typing import Literal
 import msgspec
 
 from openbell.ports import AdapterError
+from openbell.tree_index import TreeIndex, hash_blob
 
 SYSTEM = "git"
 _HASH_CHUNK = 500
+_SEEING_ALL = ("-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
+_UNHOOKED = ("-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "core.symlinks=true")
+_UNCONVERTED = "* -text !eol !crlf !ident !filter !working-tree-encoding\n"
 _LOG_FORMAT = "%H%x00%an%x00%ae%x00%ct%x00%s"
 
 
@@ -48,7 +56,8 @@ class Commit(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """What a run sees: a commit, or the working tree as it is when `dirty` names changed files.
 
-    `files` maps each path to mode and blob id ("100644 3b18e5...").
+    `files` maps each path to mode and content ("100644 3b18e5..."). `copied` are those whose bytes are in the working
+    tree only: what was changed, and what git converts. `read_files` counts those that were read to know it.
     """
 
     root: Path
@@ -56,28 +65,81 @@ class Snapshot(msgspec.Struct, frozen=True):
     branch: str | None
     files: dict[str, str]
     dirty: tuple[str, ...] = ()
+    copied: tuple[str, ...] = ()
+    read_files: int = 0
 
 
-def snapshot(root: Path, *, commit: str | None = None) -> Snapshot:
-    """Take down what a run of the project would see: the named commit, or HEAD with what the working tree changed.
+def snapshot(root: Path, *, commit: str | None = None, index: Path | None = None) -> Snapshot:
+    """Take down what a run of the project would see: the named commit, or the working tree with HEAD as its commit.
 
+    With `index`, a file that is kept between calls, what has not changed since the last one is not read again.
     Raises `AdapterError` when the folder is in no repository, or the repository has no commit.
     """
     if commit is not None:
         files, found = _run_all(root, _ls_tree(commit), _log(commit))
         return Snapshot(root, _parse_commit(found), None, _parse_tree(files))
-    status, files, found, prefix = _run_all(
+    listed, files, found, ref = _run_all(
         root,
-        ["status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z", "--", "."],
+        [*_SEEING_ALL, "ls-files", "-v", "--cached", "--others", "--exclude-standard", "-z"],
         _ls_tree("HEAD"),
         _log("HEAD"),
-        ["rev-parse", "--show-prefix"],
+        ["rev-parse", "--symbolic-full-name", "HEAD"],
     )
-    branch, changed = _parse_status(status, os.fsdecode(prefix).rstrip("\n"))
-    tree = _parse_tree(files)
-    if changed:
-        tree = _apply_changes(root, tree, changed)
-    return Snapshot(root, _parse_commit(found), branch, tree, tuple(sorted(changed)))
+    head = _parse_tree(files)
+    scanned = TreeIndex(root, index, algorithm=_algorithm(head))
+    seen = _scan(scanned, head, *_parse_listing(listed))
+    dirty, copied = _compare(root, scanned, head, seen)
+    scanned.save()
+    branch = ref.decode(errors="surrogateescape").strip()
+    named = branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None
+    return Snapshot(root, _parse_commit(found), named, seen, dirty, copied, scanned.read_files)
+
+
+def _scan(scanned: TreeIndex, head: Mapping[str, str], paths: Sequence[str], absent: Sequence[str]) -> dict[str, str]:
+    """Take down the working tree: `absent` are files that a sparse checkout left out, and that are as in the commit."""
+    seen = scanned.scan(paths)
+    links = [path for path, entry in seen.items() if entry.startswith("120000") and head.get(path, "")[:6] != "120000"]
+    if links:
+        # A link in the place of a folder: what git still lists below the folder is not part of the tree.
+        below = tuple(f"{link}/" for link in links)
+        seen = {path: entry for path, entry in seen.items() if not path.startswith(below)}
+    seen |= {path: head[path] for path in absent if path in head}
+    seen |= {path: entry for path, entry in head.items() if entry.startswith("160000")}
+    return seen if list(seen) == list(head) else dict(sorted(seen.items()))
+
+
+def _compare(
+    root: Path, scanned: TreeIndex, head: Mapping[str, str], seen: dict[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find what differs from the commit, and what must be copied. Modes that git is to ignore become the commit's."""
+    if seen == head:
+        return (), ()
+    changed = [path for path, entry in seen.items() if head.get(path) != entry]
+    only_modes = [path for path in changed if head.get(path, "")[7:] == seen[path][7:]]
+    if only_modes and _run(root, "config", "--type=bool", "core.fileMode", check=False).strip() == b"false":
+        seen.update({path: head[path] for path in only_modes})
+        changed = [path for path in changed if head.get(path) != seen[path]]
+    same = _converted(root, scanned, head, seen, changed)
+    gone = [path for path in head if path not in seen]
+    return tuple(sorted([*gone, *(path for path in changed if path not in same)])), tuple(changed)
+
+
+def _converted(
+    root: Path, scanned: TreeIndex, head: Mapping[str, str], seen: Mapping[str, str], changed: Sequence[str]
+) -> set[str]:
+    """Find those files whose bytes differ from the commit's only because git converts them (line ends, filters)."""
+    attributes = " ".join(entry for path, entry in seen.items() if path.endswith(".gitattributes"))
+    pairs = {path: (seen[path], head[path]) for path in changed if seen[path][:6] == head.get(path, "")[:6] != "120000"}
+    unknown = [path for path, pair in pairs.items() if scanned.remembered(*pair, attributes) is None]
+    answers: dict[tuple[str, str], bool] = {}
+    for start in range(0, len(unknown), _HASH_CHUNK):
+        chunk = unknown[start : start + _HASH_CHUNK]
+        cleaned = _run(root, "hash-object", "--", *chunk).decode().split()
+        for path, blob in zip(chunk, cleaned, strict=True):
+            answers[pairs[path]] = blob == head[path][7:]
+    if answers:
+        scanned.remember(answers, attributes)
+    return {path for path, pair in pairs.items() if scanned.remembered(*pair, attributes)}
 
 
 def resolve(root: Path, ref: str) -> tuple[str, Literal["branch", "tag", "commit"]]:
@@ -136,28 +198,68 @@ def identity(root: Path) -> str:
 
 
 def check_out(root: Path, commit: str, target: Path) -> None:
-    """Write the files of a commit below the project's folder into an empty folder; the user's index stays as it is."""
-    top, prefix = _run(root, "rev-parse", "--show-toplevel", "--show-prefix").decode().split("\n")[:2]
+    """Write the files of a commit below the project's folder into an empty folder, as the repository has them."""
+    _write_entries(root, _parse_tree(_run(root, *_ls_tree(commit))), target)
+
+
+def lay_out(seen: Snapshot, target: Path) -> None:
+    """Write the files of a snapshot into an empty folder, each with exactly the mode and the bytes that it names.
+
+    Raises a retryable `AdapterError` when the working tree changed meanwhile.
+    """
+    copied = frozenset(seen.copied)
+    _write_entries(seen.root, {path: entry for path, entry in seen.files.items() if path not in copied}, target)
+    algorithm = _algorithm(seen.files)
+    for path in seen.copied:
+        source, copy = seen.root / path, target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not with its times: a tool that keeps a cache by time and size must not take it for what was there before.
+            shutil.copyfile(source, copy, follow_symlinks=False)
+            if seen.files[path][:6] != "120000":
+                copy.chmod(0o755 if seen.files[path][:6] == "100755" else 0o644)
+                same = f"{seen.files[path][:6]} {hash_blob(str(copy), algorithm)}" == seen.files[path]
+            else:
+                same = TreeIndex(target, None, algorithm=algorithm).scan([path]).get(path) == seen.files[path]
+        except OSError:
+            same = False
+        if not same:
+            message = "the working tree changed while it was copied. Run again."
+            raise AdapterError(SYSTEM, "copy", message, retryable=True, effect="not_applied")
+
+
+def _write_entries(root: Path, files: Mapping[str, str], target: Path) -> None:
+    """Write contents of the repository into a folder through an index of our own, and without converting them.
+
+    A repository of our own with the objects of the other one: its attributes come before those of any file, and its
+    configuration has no filters and no hooks.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="openbell-index-") as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _run(Path(top), "read-tree", f"{commit}:{prefix.rstrip('/')}", env=index)
-        _run(Path(top), "checkout-index", "--all", "--force", "--quiet", f"--prefix={target.resolve()}/", env=index)
+    objects = _run(root, "rev-parse", "--git-path", "objects").decode().rstrip("\n")
+    settings = _run(root, "config", "-z", "--get-regexp", r"^(extensions|remote|promisor)\.", check=False)
+    with tempfile.TemporaryDirectory(prefix="openbell-git-") as folder:
+        own = Path(folder)
+        for name in ("objects", "refs", "info"):
+            (own / name).mkdir()
+        (own / "HEAD").write_text("ref: refs/heads/none\n")
+        (own / "info" / "attributes").write_text(_UNCONVERTED)
+        (own / "config").write_text("[core]\nrepositoryformatversion = 1\nbare = false\n")
+        for setting in filter(None, settings.split(b"\0")):
+            name, _, value = os.fsdecode(setting).partition("\n")
+            if name not in ("extensions.worktreeconfig", "extensions.refstorage"):
+                _run(own, "config", "--file", str(own / "config"), "--add", name, value or "true")
+        env = {
+            "GIT_DIR": folder, "GIT_WORK_TREE": str(target.resolve()), "GIT_INDEX_FILE": str(own / "index"),
+            "GIT_OBJECT_DIRECTORY": str((root / objects).resolve()),
+        }  # fmt: skip
+        lines = b"".join(os.fsencode(f"{entry}\t{path}\0") for path, entry in files.items())
+        _run(target, *_UNHOOKED, "update-index", "-z", "--index-info", env=env, given=lines)
+        _run(target, *_UNHOOKED, "checkout-index", "--all", "--force", "--quiet", env=env)
 
 
 def read_files(root: Path, files: Mapping[str, str]) -> dict[str, bytes]:
     """Read the contents of paths by their "mode blob", as a commit has them."""
     return {path: _run(root, "cat-file", "blob", entry.rpartition(" ")[2]) for path, entry in files.items()}
-
-
-def copy_working_tree(snapshot_: Snapshot, target: Path) -> None:
-    """Copy the files of a snapshot as they are in the working tree into an empty folder."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in snapshot_.files:
-        source, copy = snapshot_.root / path, target / path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink() or source.is_file():
-            shutil.copy2(source, copy, follow_symlinks=False)
 
 
 def _ls_tree(commit: str) -> list[str]:
@@ -175,72 +277,39 @@ def _parse_commit(text: bytes) -> Commit:
 
 def _parse_tree(text: bytes) -> dict[str, str]:
     files = {}
-    for entry in text.split(b"\0"):
-        meta, found, path = entry.partition(b"\t")
+    for entry in os.fsdecode(text).split("\0"):
+        meta, found, path = entry.partition("\t")
         if found:
-            mode, _, blob = meta.decode().split(" ")
-            files[os.fsdecode(path)] = f"{mode} {blob}"
+            files[path] = f"{meta[:6]} {meta.rpartition(' ')[2]}"
     return files
 
 
-def _parse_status(text: bytes, prefix: str) -> tuple[str | None, list[str]]:
-    """Read porcelain version 2: the branch, and every path that differs from HEAD, relative to the project."""
-    branch: str | None = None
-    changed: dict[str, bool] = {}
-    entries = iter(text.split(b"\0"))
-    for entry in entries:
-        line = os.fsdecode(entry)
-        kind = line[:2]
-        if line.startswith("# branch.head "):
-            name = line.removeprefix("# branch.head ")
-            branch = None if name == "(detached)" else name
-        elif kind == "1 ":
-            changed[line.split(" ", 8)[8]] = True
-        elif kind == "2 ":
-            changed[line.split(" ", 9)[9]] = True
-            changed[os.fsdecode(next(entries))] = True
-        elif kind == "u ":
-            changed[line.split(" ", 10)[10]] = True
-        elif kind == "? ":
-            changed[line[2:]] = True
-    return branch, [path.removeprefix(prefix) for path in changed if path.startswith(prefix)]
+def _parse_listing(text: bytes) -> tuple[list[str], list[str]]:
+    """Read `ls-files -v`: the paths of the working tree, and those that a sparse checkout has left out of it."""
+    paths: dict[str, bool] = {}
+    absent = []
+    for entry in os.fsdecode(text).split("\0"):
+        if entry[:1] in ("S", "s"):
+            absent.append(entry[2:])
+        elif entry:
+            paths[entry[2:]] = True
+    return list(paths), absent
 
 
-def _apply_changes(root: Path, tree: Mapping[str, str], changed: Sequence[str]) -> dict[str, str]:
-    files = dict(tree)
-    present = []
-    for path in changed:
-        files.pop(path, None)
-        full = root / path
-        if full.is_symlink():
-            files[path] = f"120000 {_hash_blob(os.fsencode(full.readlink()), tree)}"
-        elif full.is_file():
-            present.append(path)
-    for start in range(0, len(present), _HASH_CHUNK):
-        chunk = present[start : start + _HASH_CHUNK]
-        blobs = _run(root, "hash-object", "--", *chunk).decode().split()
-        for path, blob in zip(chunk, blobs, strict=True):
-            executable = (root / path).stat().st_mode & 0o100
-            files[path] = f"{'100755' if executable else '100644'} {blob}"
-    return dict(sorted(files.items()))
-
-
-def _hash_blob(content: bytes, tree: Mapping[str, str]) -> str:
-    """Name a blob as this repository would: SHA-1, or SHA-256 where its other names are that long."""
-    example = next(iter(tree.values()), "")
-    framed = b"blob %d\0" % len(content) + content
-    if len(example.rpartition(" ")[2]) == 64:
-        return hashlib.sha256(framed).hexdigest()
-    return hashlib.sha1(framed, usedforsecurity=False).hexdigest()
+def _algorithm(files: Mapping[str, str]) -> str:
+    """How this repository names contents: SHA-1, or SHA-256 where its names are that long."""
+    return "sha256" if len(next(iter(files.values()), "")) == 7 + 64 else "sha1"
 
 
 def _environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
 
 
-def _run(root: Path, *arguments: str, env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
-    process = _start(root, arguments, env)
-    return _finish(process, arguments, check=check)
+def _run(
+    root: Path, *arguments: str, env: Mapping[str, str] | None = None, check: bool = True, given: bytes | None = None
+) -> bytes:
+    process = _start(root, arguments, env, reads=given is not None)
+    return _finish(process, arguments, check=check, given=given)
 
 
 def _run_all(root: Path, *commands: Sequence[str]) -> list[bytes]:
@@ -258,23 +327,32 @@ def _run_all(root: Path, *commands: Sequence[str]) -> list[bytes]:
     return results
 
 
-def _start(root: Path, arguments: Iterable[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
+def _start(
+    root: Path, arguments: Iterable[str], env: Mapping[str, str] | None, *, reads: bool = False
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            ["git", *arguments], cwd=root, env=_environment(env), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ["git", *arguments], cwd=root, env=_environment(env),
+            stdin=subprocess.PIPE if reads else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except FileNotFoundError:
         message = "git is not installed, or the folder is gone. Install git."
         raise AdapterError(SYSTEM, "start", message, effect="not_applied") from None
 
 
-def _finish(process: subprocess.Popen[bytes], arguments: Sequence[str], *, check: bool) -> bytes:
-    output, errors = process.communicate()
+def _finish(
+    process: subprocess.Popen[bytes], arguments: Sequence[str], *, check: bool, given: bytes | None = None
+) -> bytes:
+    output, errors = process.communicate(given)
     if process.returncode and check:
         text = errors.decode(errors="replace").strip()
-        raise AdapterError(SYSTEM, arguments[0], _explain(text), effect="not_applied")
+        raise AdapterError(SYSTEM, _operation(arguments), _explain(text), effect="not_applied")
     return output
+
+
+def _operation(arguments: Sequence[str]) -> str:
+    """Name a command without its settings."""
+    return next(word for at, word in enumerate(arguments) if word != "-c" and (at == 0 or arguments[at - 1] != "-c"))
 
 
 def _explain(text: str) -> str:

@@ -156,7 +156,7 @@ def check(
 def _look_at_tree(place: OpenProject) -> tuple[list[str], str | None]:
     """Check patterns against the files of the repository, when there is one with a commit."""
     try:
-        seen = git.snapshot(place.root)
+        seen = git.snapshot(place.root, index=place.state.index(place.root))
     except AdapterError:
         return [], None
     return check_files(place.configuration, list(seen.files)), seen.branch

@@ -151,7 +151,7 @@ Deploy = Callable[[OpenProject, str, releases.ReleaseBuilt], Awaitable[Deploymen
 def plan_of(place: OpenProject, request: RunRequest) -> tuple[git.Snapshot, Plan]:
     """Find out what a request is about and what it sets in motion."""
     if request.ref is None:
-        seen = git.snapshot(place.root)
+        seen = git.snapshot(place.root, index=place.state.index(place.root))
         ref, kind = _checked_out_ref(place.root, seen, request.kind)
     else:
         commit, kind = git.resolve(place.root, request.ref)
@@ -326,11 +326,12 @@ def _reuse(node: JobNode, stored: Stored, now_s: float) -> JobResult | None:
 
 def _make_state(place: OpenProject) -> None:
     """Make the state folder, in a way that git does not see it, before the tree is looked at."""
-    ignore = place.state.root / ".gitignore"
+    ignore, index = place.state.root / ".gitignore", place.state.index(place.root).parent
     try:
         if not ignore.exists():
             place.state.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             ignore.write_text("*\n")
+        index.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise _unrecordable(place, error) from error
 
@@ -391,22 +392,11 @@ async def execute(
     state = plan_run(prepared.graph, prepared.request.parallel or os.cpu_count() or 2)
     try:
         await asyncio.to_thread(end_leftovers)
-        await asyncio.to_thread(lay_out, prepared.snapshot, workplace.tree)
+        await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
         return await drive(state, prepared.hits, runner, observer, cancel=cancel)
     finally:
         for folder in (workplace.tree, workplace.folder / "work"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-
-def lay_out(seen: git.Snapshot, tree: Path) -> None:
-    """Write the files of a snapshot to a folder; refuses a working tree that changes meanwhile."""
-    if not seen.dirty:
-        git.check_out(seen.root, seen.commit.id, tree)
-        return
-    git.copy_working_tree(seen, tree)
-    if git.snapshot(seen.root).files != seen.files:
-        message = "the working tree changed while it was copied. Run again."
-        raise AdapterError("git", "copy", message, retryable=True, effect="not_applied")
 
 
 def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[releases.ReleaseBuilt | None, str]:

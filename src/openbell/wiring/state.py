@@ -47,6 +47,10 @@ class StateFolder(msgspec.Struct, frozen=True):
         """Results of jobs and artifacts, by content."""
         return self.root / "store"
 
+    def index(self, project_root: Path) -> Path:
+        """What was read of a checkout's files; several checkouts may share a state folder."""
+        return self.root / "index" / hashlib.sha256(os.fsencode(project_root.absolute())).hexdigest()[:16]
+
     def run(self, run_id: str) -> Path:
         """Logs and outputs of one run."""
         return self.root / "runs" / run_id

@@ -112,7 +112,7 @@ def tool_versions(tools: Sequence[str], path: str, known_file: Path) -> dict[str
             continue
         real = Path(program).resolve()
         status = real.stat()
-        key = f"{program}:{real}:{status.st_mtime_ns}:{status.st_size}"
+        key = f"{program}:{real}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_size}:{status.st_ino}"
         if key not in known:
             known[key] = _ask_version(program, path)
             asked = True
