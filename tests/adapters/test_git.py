@@ -80,7 +80,7 @@ def test_another_commit_is_seen_without_the_working_tree(repository: Repository)
     seen = git.snapshot(repository.root, commit=first)
     assert seen.commit.subject == "feat: first"
     assert seen.dirty == ()
-    assert git.read_files(repository.root, {"a.txt": seen.files["a.txt"]}) == {"a.txt": b"a\n"}
+    assert git.read_files(seen, ["a.txt"]) == {"a.txt": b"a\n"}
 
 
 def test_checking_out_leaves_index_and_tree_alone(repository: Repository, tmp_path: Path) -> None:
@@ -224,6 +224,11 @@ def test_what_git_converts_is_clean_and_seen_as_it_is(repository: Repository, tm
     assert seen.dirty == ("a.txt",), "what is only converted is no change"
     assert laid_out(seen, tmp_path / "out") == seen.files
     assert (tmp_path / "out/c.txt").read_bytes() == content
+    assert git.read_files(seen, ["c.txt"]) == {"c.txt": content}
+    (repository.root / "c.txt").write_bytes(b"other")
+    with pytest.raises(AdapterError, match="changed while it was read"):
+        git.read_files(seen, ["c.txt"])
+    (repository.root / "c.txt").write_bytes(content)
     head = git.snapshot(repository.root, commit=repository.git("rev-parse", "HEAD"))
     assert laid_out(head, tmp_path / "head") == head.files, "a commit is seen as the repository has it"
 

@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 
 from openbell.ports import AdapterError
-from openbell.tree_index import TreeIndex, hash_blob
+from openbell.tree_index import TreeIndex, blob_id, hash_blob
 
 SYSTEM = "git"
 _HASH_CHUNK = 500
@@ -224,8 +224,12 @@ def lay_out(seen: Snapshot, target: Path) -> None:
         except OSError:
             same = False
         if not same:
-            message = "the working tree changed while it was copied. Run again."
-            raise AdapterError(SYSTEM, "copy", message, retryable=True, effect="not_applied")
+            raise _changed("copy")
+
+
+def _changed(operation: str) -> AdapterError:
+    message = f"the working tree changed while it was {'copied' if operation == 'copy' else 'read'}. Run again."
+    return AdapterError(SYSTEM, operation, message, retryable=True, effect="not_applied")
 
 
 def _write_entries(root: Path, files: Mapping[str, str], target: Path) -> None:
@@ -257,9 +261,18 @@ def _write_entries(root: Path, files: Mapping[str, str], target: Path) -> None:
         _run(target, *_UNHOOKED, "checkout-index", "--all", "--force", "--quiet", env=env)
 
 
-def read_files(root: Path, files: Mapping[str, str]) -> dict[str, bytes]:
-    """Read the contents of paths by their "mode blob", as a commit has them."""
-    return {path: _run(root, "cat-file", "blob", entry.rpartition(" ")[2]) for path, entry in files.items()}
+def read_files(seen: Snapshot, paths: Iterable[str]) -> dict[str, bytes]:
+    """Read the contents of paths as a snapshot has them; raises `AdapterError` when one has changed since."""
+    contents = {}
+    for path in paths:
+        entry = seen.files[path]
+        if path in seen.copied:
+            contents[path] = (seen.root / path).read_bytes()
+            if blob_id(contents[path], _algorithm(seen.files)) != entry[7:]:
+                raise _changed("read")
+        else:
+            contents[path] = _run(seen.root, "cat-file", "blob", entry[7:])
+    return contents
 
 
 def _ls_tree(commit: str) -> list[str]:

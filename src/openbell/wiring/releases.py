@@ -84,7 +84,7 @@ def _config_files(place: OpenProject, snapshot: git.Snapshot) -> dict[str, bytes
     if not patterns:
         return {}
     paths = select_files(list(snapshot.files), patterns)
-    return git.read_files(place.root, {path: snapshot.files[path] for path in paths})
+    return git.read_files(snapshot, paths)
 
 
 def write(
