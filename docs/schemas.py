@@ -13,6 +13,7 @@ from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
 from openbell.wiring.render import Rendering
 from openbell.wiring.rollouts import RolloutDocument
+from openbell.wiring.run_history import RunsDocument
 from openbell.wiring.scan import ScanDocument
 from openbell.wiring.waves import WavesDocument
 
@@ -32,6 +33,7 @@ PRINTED: dict[str, Printed] = {
     "run": Printed(RunDocument, ("run",), "a run and its jobs; `log` without a job prints it too"),
     "findings": Printed(FindingsDocument, ("findings",), "findings of a branch, and which of them keep releases back"),
     "scan": Printed(ScanDocument, ("scan",), "a scan, and what it found"),
+    "runs": Printed(RunsDocument, ("runs",), "the runs that are known, the newest first"),
     "rollout": Printed(
         RolloutDocument,
         ("deploy", "approve", "rollback", "abort", "watch"),

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -46,8 +46,11 @@ class Store:
             stored = msgspec.json.decode((self._folder(fingerprint) / "result.json").read_bytes(), type=Stored)
         except (OSError, msgspec.DecodeError):
             return None
-        whole = all(self._object(output.sha256).is_file() for output in stored.result.outputs)
-        return stored if whole else None
+        return stored if self.holds(stored.result.outputs) else None
+
+    def holds(self, outputs: Iterable[Output]) -> bool:
+        """Say whether the contents of all these files are there."""
+        return all(self._object(output.sha256).is_file() for output in outputs)
 
     def keep(self, stored: Stored, manifest: Manifest, log: Path) -> None:
         """Keep a result under its fingerprint; one that is there already is replaced."""

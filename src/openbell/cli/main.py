@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("Project", "run", "run the pipeline of a commit"),
     "scan": Command("Project", "scan", "look for findings again, as each night: dependencies, secrets, code, licences"),
     "findings": Command("Project", "findings", "what scanners found: what is open, due, waived"),
+    "runs": Command("Project", "run", "list the runs that are known"),
     "log": Command("Project", "run", "show the log of a job"),
     "fingerprint": Command("Project", "fingerprint", "under which name a job's result may be kept elsewhere"),
     "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),

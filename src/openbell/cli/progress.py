@@ -18,6 +18,8 @@ from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from openbell.wiring.run_history import RunSummary
+
 GLYPHS = {"success": "✓", "failure": "✗", "timeout": "✗", "cached": "=", "not-checked": "–", "skipped": "·"}
 COLOURS = {
     "success": "green", "failure": "red", "timeout": "red", "cached": "dim", "not-checked": "yellow", "skipped": "dim",
@@ -211,6 +213,22 @@ def _finding(finding: Finding) -> str:
     )
 
 
+def summary_line(summary: "RunSummary") -> str:
+    """Say in a line what a run was and how it went, as `openbell runs` lists it."""
+    glyph, colour = _ENDS.get(summary.state, (RUNNING if summary.state == "running" else GLYPHS["failure"], "red"))
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.began_s)) if summary.began_s else " " * 16
+    took = "" if summary.duration_s is None else f" in {duration(summary.duration_s)}"
+    parts = [
+        f"{paint(glyph, colour, sys.stdout)} {summary.run:<4}  {when}  {summary.state:<11}  {summary.ref}",
+        f"{summary.commit[:7]}{' with changes' if summary.dirty else ''}",
+        f"{summary.done} of {counted(summary.jobs, 'job')}{took}",
+    ]
+    parts += [f"failed: {', '.join(summary.failed)}"] if summary.failed else []
+    parts += [f"goes on with {summary.resumes}"] if summary.resumes else []
+    parts += [f"{summary.repeats} again"] if summary.repeats else []
+    return "  ".join(parts)
+
+
 def closing(found: RunDocument, version: str) -> list[str]:
     """Compose the last lines of a run: its outcome, its release, and what came of its deployments."""
     count: dict[str, int] = {}
@@ -229,6 +247,8 @@ def closing(found: RunDocument, version: str) -> list[str]:
         lines.append(f"  Nothing was executed: every job has the same fingerprint as in run {runs}.")
     if found.release:
         lines.append(f"  Release {version}  {found.release[:23]}")
+    if found.outcome in ("failure", "cancelled") and any(job.outcome in ("success", "cached") for job in found.jobs):
+        lines.append(f"  Go on from there: openbell run --resume {found.run}")
     for entry in found.deployments:
         lines += [f"  {entry.environment}: {entry.outcome}" + (f": {headline(entry.reason)}" if entry.reason else "")]
     lines += [f"  {note}" for note in found.notes]

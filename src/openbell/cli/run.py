@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
-from openbell.cli.running import run_pipeline
+from openbell.cli.running import run_on, run_pipeline
 from openbell.cli.terminal import DONE, FAILED, complain, harmless, print_json, say
 from openbell.core.pipeline import slug
 from openbell.core.project import TriggerKind
@@ -32,6 +32,8 @@ def run(
     leave: str | None = None,
     gather: Annotated[bool, Parameter(negative="")] = False,
     policy: list[str] | None = None,
+    resume: Annotated[list[str] | None, Parameter(consume_multiple=(0, 1))] = None,
+    again: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run the pipeline of a commit: what its trigger sets in motion, or a part of it.
@@ -66,14 +68,62 @@ def run(
         Run nothing: put the results that --take has together into one run, its release included.
     policy
         A file laid over openbell.toml; may be repeated.
+    resume
+        Go on with a run that failed or was interrupted, the newest if none is named: the same commit, request and
+        configuration; what passed there is taken from there.
+    again
+        Do this run again: the same commit, request and configuration. Nothing is reused, and nothing is deployed.
     json
         Print one JSON document on standard output.
     """
+    if resume is not None or again is not None:
+        others = (trigger != "person", ref, target, stage, job, not cache, environment, take, leave, gather, policy)
+        return _run_on(resume, again, alone=not any(others), jobs=jobs, deploy=deploy, json=json)
     request = RunRequest(
         kind=trigger, ref=ref, target=target, stages=_split(stage), jobs=tuple(job or ()), parallel=jobs,
         use_cache=cache, take=take, leave=leave, gather=gather, environment=environment,
     )  # fmt: skip
     return run_pipeline(request, tuple(policy or ()), deploy=deploy, json=json)
+
+
+def _run_on(resume: list[str] | None, again: str | None, *, alone: bool, jobs: int, deploy: bool, json: bool) -> int:
+    if not alone or (resume is not None and again is not None):
+        return complain("--resume and --again take everything from the run that they name. Leave the rest out.")
+    name = again if resume is None else next(iter(resume), None)
+    return run_on(name, again=again is not None, parallel=jobs, deploy=deploy, json=json)
+
+
+def runs(
+    *, limit: int = 20, policy: list[str] | None = None, json: Annotated[bool, Parameter(negative="")] = False
+) -> int:
+    """List the runs of this project, the newest first: of what, how they ended, what failed.
+
+    Parameters
+    ----------
+    limit
+        How many at most.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+    if limit < 1:
+        return complain(f"--limit {limit}: must be 1 or more.")
+    try:
+        place = open_project(Path.cwd(), tuple(policy or ()))
+    except ConfigurationError as error:
+        return complain(str(error))
+    from openbell.wiring.run_history import list_runs
+
+    found = list_runs(place, limit=limit)
+    if json:
+        print_json(found)
+        return DONE
+    for summary in found.runs:
+        say(progress.summary_line(summary), stream=sys.stdout)
+    if not found.runs:
+        say(f"No run in {place.state.root} yet. Begin with: openbell run")
+    return DONE
 
 
 def _split(values: list[str] | None) -> tuple[str, ...]:

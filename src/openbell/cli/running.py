@@ -5,7 +5,7 @@ Knows no parser, and imports little before it must: a run in which everything is
 
 import shutil
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +17,13 @@ from openbell.core.findings_documents import RunFindings
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
-from openbell.wiring import pipeline, releases
+from openbell.wiring import pipeline, releases, run_record
 from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
 
 T = TypeVar("T")
 
+NOT_ASKED = "--no-deploy was given"
 EXIT_CODES = {"success": DONE, "failure": FAILED, "cancelled": INTERRUPTED, "waiting": WAITS}
 
 
@@ -30,10 +31,35 @@ def run_pipeline(
     request: RunRequest, policies: tuple[str, ...] = (), *, deploy: bool = True, json: bool = False
 ) -> int:
     """Carry a request out in the project of the current folder, and return the exit code."""
+
+    def prepare() -> tuple[PreparedRun, str]:
+        prepared = pipeline.prepare(open_project(Path.cwd(), policies), request)
+        return prepared, "" if deploy else NOT_ASKED
+
+    return _run(prepare, json=json)
+
+
+def run_on(run: str | None, *, again: bool, parallel: int = 0, deploy: bool = True, json: bool = False) -> int:
+    """Go on with a run (the newest without a name), or do it `again`; returns the exit code."""
+
+    def prepare() -> tuple[PreparedRun, str]:
+        from openbell.wiring import resumption
+
+        place = open_project(Path.cwd())
+        record = resumption.find(place, run)
+        prepared = (resumption.repeat if again else resumption.resume)(place, record, parallel=parallel)
+        say(resumption.introduction(prepared))
+        held = "" if deploy and record.began.deploys else NOT_ASKED
+        return prepared, held or resumption.why_not_to_deploy(prepared)
+
+    return _run(prepare, json=json)
+
+
+def _run(prepare: Callable[[], tuple[PreparedRun, str]], *, json: bool) -> int:
+    """Prepare a run, with the reason why it is not to deploy if there is one, and carry it out."""
     try:
-        place = open_project(Path.cwd(), policies)
-        prepared = pipeline.prepare(place, request)
-        found = _carry_out(prepared, _deploy_from_run if deploy else None, quiet=json)
+        prepared, held = prepare()
+        found = _carry_out(prepared, held, quiet=json)
     except (ConfigurationError, UsageError) as error:
         return complain(str(error))
     except AdapterError as error:
@@ -43,15 +69,17 @@ def run_pipeline(
     return EXIT_CODES[found.outcome]
 
 
-def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> RunDocument:
+def _carry_out(prepared: PreparedRun, held: str, *, quiet: bool) -> RunDocument:
     """Show and execute a run, build its release, deploy it, and keep the document."""
     try:
-        outcome, results = run_jobs(prepared, quiet=quiet)
+        recorder = run_record.Recorder(prepared, deploys=held != NOT_ASKED)
+        outcome, results = run_jobs(prepared, quiet=quiet, recorder=recorder)
         if prepared.request.leave is not None:
             from openbell.wiring.shared_run import leave
 
             leave(prepared, results)
-        found, version = _finish(prepared, outcome, results, deploy)
+        found, version = _finish(prepared, outcome, results, held)
+        recorder.close(found)
     except BaseException:
         if not (prepared.workplace.folder / "logs").exists():
             shutil.rmtree(prepared.workplace.folder, ignore_errors=True)
@@ -65,20 +93,29 @@ def _carry_out(prepared: PreparedRun, deploy: Deploy | None, *, quiet: bool) -> 
     return found
 
 
-def run_jobs(prepared: PreparedRun, *, quiet: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
-    """Run the jobs whose results are not known, and show all; without an event loop where everything is known."""
+def run_jobs(
+    prepared: PreparedRun, *, quiet: bool, recorder: run_record.Recorder | None = None
+) -> tuple[RunOutcome, tuple[JobResult, ...]]:
+    """Run the jobs whose results are not known, and show all; without an event loop where everything is known.
+
+    With a `recorder` they are written down as well, so that the run can be resumed.
+    """
     if prepared.is_known:
         shown = progress.PlainProgress(prepared)
         results = tuple(prepared.hits[node.id] for node in prepared.graph)
+        if recorder:
+            recorder.all_known(results)
         for result in results:
             shown.job_ended(result)
         return "success", results
     import asyncio
 
-    return asyncio.run(_execute(prepared, lively=is_lively(sys.stderr) and not quiet))
+    return asyncio.run(_execute(prepared, recorder, lively=is_lively(sys.stderr) and not quiet))
 
 
-async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, tuple[JobResult, ...]]:
+async def _execute(
+    prepared: PreparedRun, recorder: run_record.Recorder | None, *, lively: bool
+) -> tuple[RunOutcome, tuple[JobResult, ...]]:
     """Execute with a Ctrl-C, a SIGTERM or a lost terminal ending all jobs."""
     import asyncio
 
@@ -88,14 +125,14 @@ async def _execute(prepared: PreparedRun, *, lively: bool) -> tuple[RunOutcome, 
     shown: progress.Progress = progress.LiveProgress(prepared) if lively else progress.PlainProgress(prepared)
     with calling(cancel.set):
         try:
-            end = await pipeline.execute(prepared, shown, cancel=cancel)
+            end = await pipeline.execute(prepared, recorder.telling(shown) if recorder else shown, cancel=cancel)
         finally:
             shown.close()
     return end.outcome, end.results
 
 
 def _finish(
-    prepared: PreparedRun, outcome: RunOutcome, results: tuple[JobResult, ...], deploy: Deploy | None
+    prepared: PreparedRun, outcome: RunOutcome, results: tuple[JobResult, ...], held: str
 ) -> tuple[RunDocument, str]:
     """Build the release, record it, deploy it; then write everything down."""
     notes: list[str] = []
@@ -117,12 +154,12 @@ def _finish(
             outcome, notes = "failure", [f"No release: {error.message}"]
         if built is not None and not releases.is_recorded(prepared.place.state, built):
             run_until_done(releases.record(prepared.place.state, built))
-        if built is not None and deploy is not None and _environments(prepared):
-            deployments = run_until_done(_deploy_all(prepared, built, deploy))
-        elif deploy is not None and prepared.request.environment not in (None, *prepared.plan.environments):
+        if built is not None and not held and _environments(prepared):
+            deployments = run_until_done(_deploy_all(prepared, built, _deploy_from_run))
+        elif not held and prepared.request.environment not in (None, *prepared.plan.environments):
             notes.append(f"Not deployed: {prepared.plan.trigger.words} is not for {prepared.request.environment}.")
         elif prepared.plan.environments and not prepared.request.narrowed:
-            why = "no release was built" if built is None else "--no-deploy was given"
+            why = "no release was built" if built is None else held
             notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: {why}.")
     found = pipeline.document(
         prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes,

@@ -58,13 +58,13 @@ def write_manifest(
         settings=_settings(job),
         tools=dict(tools),
         platform=platform,
-        files={_printable(path): entry for path, entry in files.items()},
+        files={printable_path(path): entry for path, entry in files.items()},
         upstream=dict(upstream),
     )
 
 
-def _printable(path: str) -> str:
-    """A path whose bytes are no UTF-8 is written down with escapes; JSON has no other way."""
+def printable_path(path: str) -> str:
+    """Write a path whose bytes are no UTF-8 down with escapes; JSON has no other way."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 

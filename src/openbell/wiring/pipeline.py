@@ -83,7 +83,10 @@ class UsageError(Exception):
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
-    """A run before its first job: what it is about, its graph, what is known already, and why the rest is not."""
+    """A run before its first job: what it is about, its graph, what is known already, and why the rest is not.
+
+    `resumes` and `repeats` name the run that it goes on with or does again.
+    """
 
     place: OpenProject
     request: RunRequest
@@ -98,6 +101,8 @@ class PreparedRun(msgspec.Struct, frozen=True):
     misses: dict[str, str]
     began_s: float
     taken: dict[str, JobResult] = {}
+    resumes: str = ""
+    repeats: str = ""
 
     @property
     def is_known(self) -> bool:
@@ -142,6 +147,8 @@ class RunDocument(msgspec.Struct, frozen=True):
     deployments: tuple[Deployment, ...] = ()
     notes: tuple[str, ...] = ()
     findings: RunFindings | None = None
+    resumes: str = ""
+    repeats: str = ""
 
 
 Deploy = Callable[[OpenProject, str, releases.ReleaseBuilt], Awaitable[Deployment]]
@@ -170,8 +177,8 @@ def _checked_out_ref(root: Path, seen: git.Snapshot, kind: TriggerKind) -> tuple
     return (seen.branch, "branch") if seen.branch else (seen.commit.short, "commit")
 
 
-def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
-    """Work out a run up to its first job.
+def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, Plan] | None = None) -> PreparedRun:
+    """Work out a run up to its first job, of what the request is about or of a `basis` that is known.
 
     Raises `AdapterError` (git), `UsageError` (an unknown stage or job) and `ConfigurationError` (wrong waivers).
     """
@@ -183,7 +190,7 @@ def prepare(place: OpenProject, request: RunRequest) -> PreparedRun:
         raise UsageError(f'there is no environment "{request.environment}". There are: {known_names}.')
     Waivers(place.root)
     _make_state(place)
-    seen, planned = plan_of(place, request)
+    seen, planned = basis or plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
     graph = _narrow(place.project, full, request)
     path = search_path()
@@ -333,10 +340,11 @@ def _make_state(place: OpenProject) -> None:
             ignore.write_text("*\n")
         index.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise _unrecordable(place, error) from error
+        raise unrecordable(place, error) from error
 
 
-def _unrecordable(place: OpenProject, error: OSError) -> AdapterError:
+def unrecordable(place: OpenProject, error: OSError) -> AdapterError:
+    """Turn what the file system refuses into an error that says where and what to do."""
     why = error.strerror or str(error)
     message = f"the run cannot be recorded in {place.state.root}: {why}. Free space, or set OPENBELL_STATE."
     return AdapterError("openbell", "run", message, effect="not_applied")
@@ -356,7 +364,7 @@ def _new_run(place: OpenProject) -> tuple[str, Path]:
                 continue
             return run, folder
     except OSError as error:
-        raise _unrecordable(place, error) from error
+        raise unrecordable(place, error) from error
     raise AdapterError("openbell", "run", "no free name for a run", effect="not_applied")
 
 
@@ -442,7 +450,7 @@ def document(
     return RunDocument(
         prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
         bool(prepared.snapshot.dirty), final, release, round(time.monotonic() - prepared.began_s, 3), jobs,
-        tuple(deployments), tuple(notes), findings,
+        tuple(deployments), tuple(notes), findings, prepared.resumes, prepared.repeats,
     )  # fmt: skip
 
 
@@ -451,7 +459,7 @@ def save(prepared: PreparedRun, found: RunDocument) -> None:
     try:
         (prepared.workplace.folder / "run.json").write_bytes(msgspec.json.encode(found))
     except OSError as error:
-        raise _unrecordable(prepared.place, error) from error
+        raise unrecordable(prepared.place, error) from error
     folder = prepared.workplace.folder.parent
     runs = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder) if entry.is_dir())
     for _, path in runs[: max(0, len(runs) - RUNS_KEPT)]:
@@ -472,8 +480,8 @@ def load_run(place: OpenProject, run: str) -> RunDocument | None:
 
 def read_log(place: OpenProject, found: RunDocument, job: JobDocument) -> str | None:
     """Return what a job printed: in this run, or in the run that its result was taken from; None when it never ran."""
-    own = place.state.run(found.run) / "logs" / f"{slug(job.name)}.log"
-    for file in (own, Store(place.state.store).log(job.fingerprint)):
+    logs = [place.state.run(run) / "logs" / f"{slug(job.name)}.log" for run in (found.run, job.from_run) if run]
+    for file in (*logs, Store(place.state.store).log(job.fingerprint)):
         try:
             return file.read_text(encoding="utf-8", errors="replace")
         except OSError:
