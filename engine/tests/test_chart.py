@@ -113,9 +113,21 @@ def test_scanners_find_what_is_waived_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("trivy") is None, reason="trivy is not installed")
 def test_trivy_finds_nothing_high_and_finds_what_is_planted(tmp_path: Path) -> None:
     rendered = helm("te-blue", "--set", "migrations.contract=0123456789ab").stdout
-    for text, found in {rendered: 0, rendered.replace("allowPrivilegeEscalation: false", "privileged: true"): 1}.items():
+    for text, found in {
+        rendered: 0,
+        rendered.replace("allowPrivilegeEscalation: false", "privileged: true"): 1,
+    }.items():
         (tmp_path / "chart.yaml").write_text(text)
-        command = ["trivy", "config", "--quiet", "--skip-check-update", "--severity", "HIGH,CRITICAL", "--exit-code", "1"]
+        command = [
+            "trivy",
+            "config",
+            "--quiet",
+            "--skip-check-update",
+            "--severity",
+            "HIGH,CRITICAL",
+            "--exit-code",
+            "1",
+        ]
         scanned = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
         assert scanned.returncode == found, scanned.stdout + scanned.stderr
 
