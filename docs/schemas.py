@@ -8,6 +8,7 @@ from openbell.cli.project import CheckDocument
 from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
+from openbell.wiring.explanation import Explained
 from openbell.wiring.findings_overview import FindingsDocument
 from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
@@ -15,6 +16,7 @@ from openbell.wiring.render import Rendering
 from openbell.wiring.rollouts import RolloutDocument
 from openbell.wiring.run_history import RunsDocument
 from openbell.wiring.scan import ScanDocument
+from openbell.wiring.verification import Verification
 from openbell.wiring.waves import WavesDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +31,8 @@ class Printed(NamedTuple):
 
 
 PRINTED: dict[str, Printed] = {
+    "explain": Printed(Explained, ("explain",), "why results of jobs would be reused, or not"),
+    "verify": Printed(Verification, ("verify",), "reused results that were executed again, and how they differ"),
     "check": Printed(CheckDocument, ("check",), "what would run, and why"),
     "run": Printed(RunDocument, ("run",), "a run and its jobs; `log` without a job prints it too"),
     "findings": Printed(FindingsDocument, ("findings",), "findings of a branch, and which of them keep releases back"),

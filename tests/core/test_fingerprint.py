@@ -2,8 +2,10 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
+from openbell.core.fingerprint import Difference, Manifest, compare, explain_difference, fingerprint, write_manifest
 from openbell.core.pipeline import JobNode
 from openbell.core.project import Job, Reports
 
@@ -85,3 +87,26 @@ def test_a_fingerprint_survives_being_written_down() -> None:
 def test_many_differences_are_counted() -> None:
     other = manifest(files={str(n): str(n) for n in range(10)})
     assert explain_difference(BASE, other).endswith("and 9 more")
+
+
+def test_a_difference_says_what_was_and_what_is() -> None:
+    other = manifest(msgspec.structs.replace(JOB, env={"A": ""}), files={"a.py": "9", "c.py": "3"})
+    assert compare(BASE, other) == (
+        Difference("env", "A", "1", '""'),
+        Difference("file", "a.py", "1", "9"),
+        Difference("file", "b.py", "2", ""),
+        Difference("file", "c.py", "", "3"),
+    )
+    assert compare(BASE, BASE) == ()
+
+
+NAMED = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["", "1", "2"]), max_size=3)
+
+
+@given(NAMED, NAMED, st.sampled_from(["env", "tools", "files", "upstream", "axes", "settings"]))
+def test_there_is_a_difference_exactly_when_fingerprints_differ(
+    one: dict[str, str], other: dict[str, str], field: str
+) -> None:
+    before = msgspec.structs.replace(BASE, **{field: one})
+    after = msgspec.structs.replace(BASE, **{field: other})
+    assert (compare(before, after) == ()) == (fingerprint(before) == fingerprint(after))

@@ -107,13 +107,24 @@ class Store:
         """Return the file with the log of a kept result."""
         return self._folder(fingerprint) / "log"
 
+    def latest(self, job_id: str) -> str | None:
+        """Return the fingerprint of the last kept result of a job."""
+        try:
+            return (self.root / "latest" / _name_of(job_id)).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def manifest(self, fingerprint: str) -> Manifest | None:
+        """Return the manifest of a kept result: what the fingerprint was made of."""
+        try:
+            return msgspec.json.decode((self._folder(fingerprint) / "manifest.json").read_bytes(), type=Manifest)
+        except (OSError, msgspec.DecodeError):
+            return None
+
     def latest_manifest(self, job_id: str) -> Manifest | None:
         """Return the manifest of the last kept result of a job, to say why a new one is needed."""
-        try:
-            fingerprint = (self.root / "latest" / _name_of(job_id)).read_text()
-            return msgspec.json.decode((self._folder(fingerprint) / "manifest.json").read_bytes(), type=Manifest)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        fingerprint = self.latest(job_id)
+        return self.manifest(fingerprint) if fingerprint else None
 
     def _folder(self, fingerprint: str) -> Path:
         return self.root / "results" / fingerprint[:2] / fingerprint

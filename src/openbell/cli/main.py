@@ -25,6 +25,8 @@ COMMANDS: dict[str, Command] = {
     "findings": Command("Project", "findings", "what scanners found: what is open, due, waived"),
     "runs": Command("Project", "run", "list the runs that are known"),
     "log": Command("Project", "run", "show the log of a job"),
+    "explain": Command("Project", "cache", "why a job's result would be reused, or not"),
+    "verify": Command("Project", "cache", "execute jobs whose results would be reused, and compare"),
     "fingerprint": Command("Project", "fingerprint", "under which name a job's result may be kept elsewhere"),
     "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),
     "deploy": Command("Deliver", "deploy", "bring a release into an environment"),

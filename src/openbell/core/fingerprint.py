@@ -6,7 +6,8 @@ depend on which credential fetched it, and a hash of a short secret would give t
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -79,26 +80,73 @@ def fingerprint(manifest: Manifest) -> str:
     return hashlib.sha256(msgspec.json.encode(manifest, order="deterministic")).hexdigest()
 
 
+Kind = Literal[
+    "schema", "platform", "command", "matrix", "secrets", "services", "settings", "env", "tool", "file", "job"
+]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One thing in which two manifests differ: what it was and what it is, empty where it was not or is not there."""
+
+    kind: Kind
+    name: str
+    before: str
+    after: str
+
+    @property
+    def words(self) -> str:
+        """The difference in a few words: "src/book.py changed"."""
+        match self.kind:
+            case "schema":
+                return "openbell runs jobs differently now"
+            case "platform" | "command" | "secrets" | "services":
+                return f"the {self.kind} changed"
+            case "matrix":
+                return "the axes changed"
+            case "settings":
+                return "the settings changed"
+        noun = {"tool": "tool ", "job": "job "}.get(self.kind, "")
+        return f"{noun}{self.name} {'is new' if not self.before else 'is gone' if not self.after else 'changed'}"
+
+
+def compare(before: Manifest, after: Manifest) -> tuple[Difference, ...]:
+    """Return all in which two manifests differ; empty exactly when their fingerprints are the same."""
+    found: list[Difference] = []
+    if before.schema != after.schema:
+        found.append(Difference("schema", "", str(before.schema), str(after.schema)))
+    if before.platform != after.platform:
+        found.append(Difference("platform", "", before.platform, after.platform))
+    if before.command != after.command:
+        found.append(Difference("command", "", before.command, after.command))
+    found += _differences("matrix", before.axes, after.axes)
+    if before.secrets != after.secrets:
+        found.append(Difference("secrets", "", ", ".join(before.secrets), ", ".join(after.secrets)))
+    if before.services != after.services:
+        found.append(Difference("services", "", ", ".join(before.services), ", ".join(after.services)))
+    found += _differences("settings", before.settings, after.settings)
+    found += _differences("env", before.env, after.env)
+    found += _differences("tool", before.tools, after.tools)
+    found += _differences("file", before.files, after.files)
+    found += _differences("job", before.upstream, after.upstream)
+    return tuple(found)
+
+
 def explain_difference(before: Manifest, after: Manifest, *, shown_max: int = 3) -> str:
     """Say why a result could not be reused: "src/book.py changed", "the command changed"."""
-    parts: list[str] = []
-    for field, words in (("schema", "openbell runs jobs differently now"), ("platform", "the platform changed")):
-        if getattr(before, field) != getattr(after, field):
-            parts.append(words)
-    fields = ("command", "axes", "secrets", "services", "settings")
-    parts += [f"the {field} changed" for field in fields if getattr(before, field) != getattr(after, field)]
-    parts += _differences(before.env, after.env)
-    parts += [f"tool {text}" for text in _differences(before.tools, after.tools)]
-    parts += _differences(before.files, after.files)
-    parts += [f"job {text}" for text in _differences(before.upstream, after.upstream)]
+    parts = list(dict.fromkeys(difference.words for difference in compare(before, after)))
     more = f" and {len(parts) - shown_max} more" if len(parts) > shown_max else ""
     return ", ".join(parts[:shown_max]) + more
 
 
-def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Sequence[str]:
-    names = sorted({**before, **after})
+def _differences(kind: Kind, before: Mapping[str, str], after: Mapping[str, str]) -> list[Difference]:
+    """Compare by name. A value that is there but empty is told from none: it is written with quotation marks."""
+
+    def shown(values: Mapping[str, str], name: str) -> str:
+        return (values[name] or '""') if name in values else ""
+
+    names = sorted({**before, **after}) if before != after else []
     return [
-        f"{name} {'is new' if name not in before else 'is gone' if name not in after else 'changed'}"
+        Difference(kind, name, shown(before, name), shown(after, name))
         for name in names
         if before.get(name) != after.get(name)
     ]

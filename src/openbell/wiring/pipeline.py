@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,24 +16,19 @@ import msgspec
 from openbell.adapters import git
 from openbell.adapters.store import Store, Stored
 from openbell.core.findings_documents import RunFindings
-from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
-from openbell.core.pattern import fill
+from openbell.core.fingerprint import Manifest
 from openbell.core.pipeline import JobNode, JobResult, build_graph, lacks, select, slug
 from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
 from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
 from openbell.core.trigger import Plan, RefKind, Trigger, plan
 from openbell.ports import AdapterError, RunObserver
-from openbell.wiring import releases
+from openbell.wiring import lookup, releases
 from openbell.wiring.project import OpenProject
 from openbell.wiring.surroundings import (
-    FIXED,
     Inputs,
     Workplace,
     search_path,
-    select_files,
-    service_versions,
-    tool_versions,
 )
 from openbell.wiring.waivers import Waivers
 
@@ -42,11 +37,10 @@ if TYPE_CHECKING:
 
     from openbell.hosts.pipeline import RunEnd
 
-NOT_CHECKED_S = 900.0
-"""A job that could not check is asked again after this time: its reason (no network, say) passes."""
-
+NOT_CHECKED_S, FIRST_TIME = lookup.NOT_CHECKED_S, lookup.FIRST_TIME
 RUNS_KEPT = 100
-FIRST_TIME = "has no result that was kept"
+UsageError = lookup.UsageError
+fingerprints = lookup.fingerprints
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +72,19 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.stages or self.jobs)
 
 
-class UsageError(Exception):
-    """The request names something that is not there."""
+class Examined(msgspec.Struct, frozen=True):
+    """What a request is about: the jobs it asks for (`graph`), all of their run (`full`), and what is known of them."""
+
+    snapshot: git.Snapshot
+    plan: Plan
+    full: tuple[JobNode, ...]
+    graph: tuple[JobNode, ...]
+    path: str
+    inputs: dict[str, Inputs]
+    manifests: dict[str, Manifest]
+    known: dict[str, JobResult]
+    misses: dict[str, str]
+    taken: dict[str, JobResult] = {}
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
@@ -189,6 +194,27 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
         known_names = ", ".join(place.project.environments) or "none"
         raise UsageError(f'there is no environment "{request.environment}". There are: {known_names}.')
     Waivers(place.root)
+    found = examine(place, request, basis)
+    full, graph, inputs = found.full, found.graph, found.inputs
+    known, taken = dict(found.known), found.taken
+    hits = {node.id: known[node.id] for node in graph if node.id in known} if request.use_cache else {}
+    if request.fresh:
+        hits = {id_: result for id_, result in hits.items() if not _may_have_changed(place.project, result)}
+    if request.gather:
+        hits = {id_: result for id_, result in taken.items() if result.outcome == "cached"}
+    known |= taken
+    if lacking := lacks(graph, full, known, hits):
+        raise UsageError(lacking)
+    run, folder = _new_run(place)
+    workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", found.path)
+    return PreparedRun(
+        place, request, found.snapshot, found.plan, graph, workplace, inputs, found.manifests, hits, known,
+        found.misses, began_s, taken,
+    )  # fmt: skip
+
+
+def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, Plan] | None = None) -> Examined:
+    """Work out what a request asks for and what is known of it; nothing is begun. Raises as `prepare` does."""
     _make_state(place)
     seen, planned = basis or plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
@@ -201,20 +227,8 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
         from openbell.wiring import shared_run
 
         taken = shared_run.receive(request, seen.commit.id, store, full=full, graph=graph, inputs=inputs)
-    known, misses = _look_up(full, inputs, manifests, store, now_s=time.time())
-    hits = {node.id: known[node.id] for node in graph if node.id in known} if request.use_cache else {}
-    if request.fresh:
-        hits = {id_: result for id_, result in hits.items() if not _may_have_changed(place.project, result)}
-    if request.gather:
-        hits = {id_: result for id_, result in taken.items() if result.outcome == "cached"}
-    known |= taken
-    if lacking := lacks(graph, full, known, hits):
-        raise UsageError(lacking)
-    run, folder = _new_run(place)
-    workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", path)
-    return PreparedRun(
-        place, request, seen, planned, graph, workplace, inputs, manifests, hits, known, misses, began_s, taken
-    )  # fmt: skip
+    known, misses = lookup.look_up(full, inputs, manifests, store, now_s=time.time())
+    return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, taken)
 
 
 def _names(project: Project, planned: Plan, request: RunRequest) -> tuple[str, ...]:
@@ -251,84 +265,6 @@ def _no_job(project: Project, full: tuple[JobNode, ...], name: str) -> str:
         stage = project.jobs[name].stage
         return f'job "{name}" has stage "{stage}": it runs when a release is deployed to an environment.'
     return f'there is no job "{name}". There are: {", ".join(node.id for node in full)}.'
-
-
-def fingerprints(
-    graph: Sequence[JobNode], seen: git.Snapshot, path: str, tools_file: Path
-) -> tuple[dict[str, Inputs], dict[str, Manifest]]:
-    """Work out the fingerprint of every job of a graph; upstream jobs count where their outputs are taken."""
-    platform = "-".join((os.uname().sysname.lower(), os.uname().machine))
-    selected: dict[tuple[str, ...], list[str]] = {}
-    every = list(seen.files)
-    wanted = dict.fromkeys(fill(tool, node.axes) for node in graph for tool in node.job.tools)
-    versions = tool_versions(tuple(wanted), path, tools_file)
-    versions |= service_versions([service for node in graph for service in node.job.services])
-    inputs: dict[str, Inputs] = {}
-    manifests: dict[str, Manifest] = {}
-    for node in graph:
-        if node.job.inputs not in selected:
-            selected[node.job.inputs] = select_files(every, node.job.inputs)
-        files = selected[node.job.inputs]
-        if not files:
-            raise UsageError(
-                f"job {node.id}: its inputs ({', '.join(node.job.inputs)}) match no file. See: openbell check"
-            )
-        takes = node.job.needs is not None or "{artifacts}" in node.job.run
-        manifests[node.id] = write_manifest(
-            node,
-            {name: seen.files[name] for name in files},
-            {tool: versions[tool] for tool in (*(fill(t, node.axes) for t in node.job.tools), *_services_of(node))},
-            {need: inputs[need].fingerprint for need in node.needs if takes},
-            platform=platform,
-            env=FIXED,
-        )
-        inputs[node.id] = Inputs(fingerprint(manifests[node.id]), tuple(files))
-    return inputs, manifests
-
-
-def _services_of(node: JobNode) -> list[str]:
-    return [f"service {name}" for name in node.job.services]
-
-
-def _look_up(
-    graph: Sequence[JobNode],
-    inputs: Mapping[str, Inputs],
-    manifests: Mapping[str, Manifest],
-    store: Store,
-    *,
-    now_s: float,
-) -> tuple[dict[str, JobResult], dict[str, str]]:
-    """Find the results that are known, and say for the others why they are not."""
-    known: dict[str, JobResult] = {}
-    misses: dict[str, str] = {}
-    for node in graph:
-        stored = store.find(inputs[node.id].fingerprint) if node.job.cache else None
-        hit = _reuse(node, stored, now_s) if stored else None
-        if hit:
-            known[node.id] = hit
-        elif not node.job.cache:
-            misses[node.id] = "never cached (cache = false)"
-        elif stored:
-            misses[node.id] = f"the result of run {stored.run} is too old"
-        else:
-            before = store.latest_manifest(node.id)
-            difference = explain_difference(before, manifests[node.id]) if before else ""
-            misses[node.id] = difference or (FIRST_TIME if before is None else "its result is gone")
-    return known, misses
-
-
-def _reuse(node: JobNode, stored: Stored, now_s: float) -> JobResult | None:
-    age_s = max(0.0, now_s - stored.at_s)
-    result = stored.result
-    if result.outcome == "not-checked":
-        if age_s > NOT_CHECKED_S:
-            return None
-        reason = f"{result.reason} (asked {age_s / 60:.0f} min ago in run {stored.run})"
-        return msgspec.structs.replace(result, reason=reason, from_run=stored.run, duration_s=0.0)
-    if node.job.cache_s is not None and age_s > node.job.cache_s:
-        return None
-    reason = f"same fingerprint as run {stored.run}"
-    return msgspec.structs.replace(result, outcome="cached", reason=reason, from_run=stored.run, duration_s=0.0)
 
 
 def _make_state(place: OpenProject) -> None:
