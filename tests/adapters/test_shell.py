@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -269,14 +270,62 @@ async def test_cancelling_the_task_leaves_nothing(tmp_path: Path) -> None:
     assert not is_alive(int(lines[0]))
 
 
+AWAY = {
+    "in the background": "sleep 300 & echo $!",
+    "in a session of its own": "setsid sh -c 'echo $$; exec sleep 300' & sleep 0.2",
+    "with no environment": "env -i setsid sh -c 'echo $$; exec sleep 300' & sleep 0.2",
+    "twice removed": "(setsid sh -c '(echo $$; exec sleep 300) & echo $!' &) ; sleep 0.2",
+    "deaf": "env -i setsid sh -c 'trap \"\" TERM HUP INT; echo $$; sleep 300; sleep 300' & sleep 0.2",
+    "deaf and the command itself": "trap '' TERM; echo $$; sleep 300; sleep 300",
+    "stopped": "setsid sh -c 'echo $$; kill -STOP $$' & sleep 0.2",
+}
+"""Ways for a process to leave its parents."""
+
+
 @pytest.mark.slow
-async def test_a_daemon_that_keeps_the_pipe_does_not_hold_the_job(tmp_path: Path) -> None:
-    script = "setsid sh -c 'echo $$; exec sleep 300' & sleep 0.3; echo done"
-    async with asyncio.timeout(10):
-        ended = await run(tmp_path, script)
-    assert ended.exit_code == 0
-    pid = int(next(line for line in ended.last_lines if line.isdigit()))
-    os.kill(pid, signal.SIGKILL)
+@pytest.mark.parametrize("away", AWAY)
+@pytest.mark.parametrize("how", ["ends", "is stopped", "is cancelled"])
+async def test_nothing_that_a_command_started_is_left(tmp_path: Path, away: str, how: str) -> None:
+    stop = asyncio.Event()
+    lines: list[str] = []
+    script = AWAY[away] + ("" if how == "ends" else "; while true; do sleep 0.05; done")
+    if how == "ends" and away == "deaf and the command itself":
+        script = "trap '' TERM; echo $$"
+    running = asyncio.create_task(run(tmp_path, script, stop=stop, on_line=lines.append, grace_s=0.2))
+    async with asyncio.timeout(20):
+        await wait_until(lambda: bool(lines))
+        if how == "is stopped":
+            stop.set()
+        if how == "is cancelled":
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        else:
+            assert (await running).swept
+    assert [line for line in lines if is_alive(int(line))] == []
+
+
+async def test_who_kills_its_reaper_is_not_taken_for_swept(tmp_path: Path) -> None:
+    ended = await run(tmp_path, "kill -KILL $PPID; sleep 0.05")
+    assert (ended.exit_code, ended.swept) == (-signal.SIGKILL, False)
+
+
+@pytest.mark.slow
+async def test_nothing_is_left_when_openbell_is_killed(tmp_path: Path) -> None:
+    starter = """
+import asyncio, os, sys
+from pathlib import Path
+from openbell.adapters import shell
+script = "env -i setsid sh -c 'echo $$; exec sleep 300' & sleep 0.1; echo $$; sleep 300"
+asyncio.run(shell.run(script, folder=Path.cwd(), env={"PATH": os.environ["PATH"]}, log=Path("log"),
+                      stop=asyncio.Event(), grace_s=0.2))
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", starter, cwd=tmp_path)
+    await wait_until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text().count("\n") == 2)
+    process.kill()
+    await process.wait()
+    pids = [int(line) for line in (tmp_path / "log").read_text().split()]
+    await wait_until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 async def test_a_huge_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

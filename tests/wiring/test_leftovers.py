@@ -101,18 +101,18 @@ def test_a_number_that_was_given_anew_is_another_process(temporary: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_killed_run_are_ended_by_the_next(tmp_path: Path, temporary: Path) -> None:
-    script = f"echo $$ > {tmp_path}/pid; test -f {tmp_path}/quick || sleep 300"
+def test_a_killed_run_leaves_no_job_and_the_next_one_no_folder(tmp_path: Path, temporary: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; test -f {tmp_path}/quick || env -i setsid sleep 300"
     project = ScratchProject(tmp_path / "p", f'[project]\nname = "x"\n[jobs.a]\nstage = "test"\nrun = "{script}"\n')
     command = [sys.executable, "-m", "openbell", "run"]
     with subprocess.Popen(command, cwd=project.root, stderr=subprocess.DEVNULL) as running:
         wait_until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
         running.send_signal(signal.SIGKILL)
     pid = int((tmp_path / "pid").read_text())
-    assert runs(pid), "it has a session of its own, so it outlives the killed openbell"
+    wait_until(lambda: not runs(pid))
+    assert list(temporary.glob(f"{leftovers.SCRATCH_PREFIX}*"))
     (tmp_path / "quick").touch()
     subprocess.run(command, cwd=project.root, check=True, capture_output=True)
-    wait_until(lambda: not runs(pid))
     assert list(temporary.glob(f"{leftovers.SCRATCH_PREFIX}*")) == []
 
 

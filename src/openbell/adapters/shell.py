@@ -1,9 +1,10 @@
-"""Commands of jobs, run by a shell: own process group, own environment, a log in which secrets are masked.
+"""Commands of jobs, run by a shell: own session, own environment, a log in which secrets are masked.
 
-A job gets the environment that it is given and nothing else. When it ends, or must end, its whole process group is
-ended: SIGTERM, and SIGKILL for what is left after a grace time. What it prints goes to its log line by line and byte by
-byte, but every form in which a secret may be printed is replaced before anything is written or shown, and what is shown
-commands no terminal.
+A job gets the environment that it is given and nothing else. When it ends, or must end, everything that descends from
+it is ended: SIGTERM, and SIGKILL for what is left after a grace time. The same happens when openbell itself is killed.
+Both are done by `openbell.programs.reaper`, a small process between openbell and the shell. What it prints goes to its
+log line by line and byte by byte, but every form in which a secret may be printed is replaced before anything is
+written or shown, and what is shown commands no terminal.
 
 Source: POSIX process groups; https://docs.github.com/actions (masking)
 """
@@ -15,7 +16,8 @@ import json
 import os
 import re
 import shutil
-import signal
+import socket
+import sys
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,10 +26,15 @@ from typing import BinaryIO
 
 import msgspec
 
+from openbell import programs
 from openbell.ports import AdapterError
 
 SYSTEM = "shell"
 GRACE_S = 5.0
+FORCING_S = 10.0
+"""So much longer than the grace time the reaper may take before it is given up."""
+
+REAPER = Path(programs.__file__).with_name("reaper.py")
 LOG_BYTES_MAX = 64_000_000
 LINE_BYTES_MAX = 64_000
 LAST_LINES_MAX = 40
@@ -51,10 +58,14 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a command ended: its exit code (negative: the signal that ended it) and the last lines it printed."""
+    """How a command ended: its exit code (negative: the signal that ended it) and the last lines it printed.
+
+    `swept` says that nothing which descends from it is left; where that is not known it has to be looked for.
+    """
 
     exit_code: int
     last_lines: tuple[str, ...]
+    swept: bool = True
 
 
 class Masker:
@@ -212,27 +223,70 @@ async def run(
     Raises `AdapterError` when it cannot be started or its log cannot be written (a full disk).
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab", buffering=0) as stream, _pipe() as (reading_end, writing_end):
+    with log.open("ab", buffering=0) as stream, _pipe() as (reading_end, writing_end), _lifeline() as (ours, theirs):
         writer = _Log(stream, Masker(secrets), on_line)
         try:
             process = await asyncio.create_subprocess_exec(
-                *command_line(script), cwd=folder, env=dict(env), stdin=asyncio.subprocess.DEVNULL,
-                stdout=writing_end, stderr=writing_end, start_new_session=True,
+                sys.executable, "-I", "-S", str(REAPER), str(grace_s), *command_line(script), cwd=folder,
+                env=dict(env), stdin=theirs.fileno(), stdout=writing_end, stderr=writing_end, start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             # A ValueError is a NUL in the script or in a variable's value: the system ends texts with it.
             message = f"the job cannot be started: {getattr(error, 'strerror', None) or error}"
             raise AdapterError(SYSTEM, "start", message, effect="not_applied") from error
         writing_end.close()
+        theirs.close()
+        command = _Command(process, ours, grace_s)
         try:
-            exit_code = await _follow(process, reading_end, writer, stop, grace_s)
+            await _follow(command, reading_end, writer, stop)
             writer.close()
         except OSError as error:
             message = f"the log cannot be written: {error.strerror or error} ({log.parent})"
             raise AdapterError(SYSTEM, "log", message) from error
         finally:
-            await _end_group(process, grace_s)
-    return Ended(exit_code, tuple(writer.last))
+            await command.end()
+        told = command.told()
+    exit_code = await process.wait() if told is None else told
+    return Ended(exit_code, tuple(writer.last), swept=told is not None and sys.platform == "linux")
+
+
+class _Command:
+    """The reaper of a command that was started, and the connection to it."""
+
+    def __init__(self, reaper: asyncio.subprocess.Process, lifeline: socket.socket, grace_s: float) -> None:
+        self.reaper = reaper
+        self.lifeline = lifeline
+        self.grace_s = grace_s
+
+    async def end(self) -> None:
+        """Have the reaper end everything, and wait until it has; one that does not answer is ended itself."""
+        if self.reaper.returncode is not None:
+            return
+        with contextlib.suppress(OSError):
+            self.lifeline.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(self.grace_s + FORCING_S):
+                await self.reaper.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.reaper.kill()
+            await self.reaper.wait()
+
+    def told(self) -> int | None:
+        """Return the exit code that the reaper told; None when it was itself killed before it could."""
+        self.lifeline.setblocking(False)
+        try:
+            return int(self.lifeline.recv(32))
+        except (BlockingIOError, ConnectionError, ValueError):
+            return None
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Make a connection to the reaper: as long as our end is open the command may run."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
 
 
 @contextlib.contextmanager
@@ -243,12 +297,10 @@ def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
         yield reading_end, writing_end
 
 
-async def _follow(
-    process: asyncio.subprocess.Process, output: BinaryIO, writer: _Log, stop: asyncio.Event, grace_s: float
-) -> int:
-    """Copy the output until the command ends; end it when asked to. Background children may hold the pipe open."""
+async def _follow(command: _Command, output: BinaryIO, writer: _Log, stop: asyncio.Event) -> None:
+    """Copy the output until the command and all that it started have ended; end them when asked to."""
     reading = asyncio.create_task(_copy(output, writer))
-    ending = asyncio.create_task(process.wait())
+    ending = asyncio.create_task(command.reaper.wait())
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({ending, stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
@@ -256,13 +308,11 @@ async def _follow(
             reading.result()
         if not ending.done() and not stopping.done():
             await asyncio.wait({ending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await _end_group(process, grace_s)
-        await ending
-        # A daemon that left the group may keep the pipe; what the command itself printed has arrived by then.
+        await command.end()
+        # Where a daemon can leave unseen it may keep the pipe; what the command itself printed has arrived by then.
         await asyncio.wait({reading}, timeout=1.0)
         if reading.done():
             reading.result()
-        return ending.result()
     finally:
         for task in (reading, ending, stopping):
             task.cancel()
@@ -278,41 +328,3 @@ async def _copy(output: BinaryIO, writer: _Log) -> None:
             writer.feed(chunk)
     finally:
         transport.close()
-
-
-async def _end_group(process: asyncio.subprocess.Process, grace_s: float) -> None:
-    """End what is left of the process group: ask, wait, and force."""
-    loop = asyncio.get_running_loop()
-    if not _signal_group(process.pid, signal.SIGTERM):
-        return
-    deadline = loop.time() + grace_s
-    pause_s = 0.005
-    while loop.time() < deadline:
-        await asyncio.sleep(pause_s)
-        if not _has_living_members(process.pid):
-            return
-        pause_s = min(0.1, 2 * pause_s)
-    _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal_group(group: int, number: int) -> bool:
-    """Signal a process group; False when nobody is left in it."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _has_living_members(group: int) -> bool:
-    """Say whether somebody of a process group runs; the dead that nobody has collected yet do not count."""
-    if not _signal_group(group, 0):
-        return False
-    import psutil
-
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-            if os.getpgid(pid) == group and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                return True
-    return False

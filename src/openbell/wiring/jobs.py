@@ -136,6 +136,7 @@ class LocalJobRunner:
                 JOB_VARIABLE: str(scratch),
             }  # fmt: skip
             on_line = partial(self.on_line, node) if self.on_line else None
+            ended = None
             try:
                 ended = await shell.run(
                     command_of(node, values), folder=tree, env=env, log=log, stop=stop, secrets=secrets.values(),
@@ -143,7 +144,8 @@ class LocalJobRunner:
                 )  # fmt: skip
             finally:
                 # Before the reports are read: nobody may write to them any more.
-                await asyncio.to_thread(end_processes, scratch)
+                if ended is None or not ended.swept:
+                    await asyncio.to_thread(end_processes, scratch)
             laps.lap("execute_s")
             result = await asyncio.to_thread(
                 self._finish, node, ended, out, tree=tree, secrets=tuple(secrets.values()), laps=laps

@@ -1,9 +1,11 @@
 """What jobs left running, found by their scratch folders: daemons of a job, everything of a killed openbell.
 
+What a job starts is ended by its reaper (`openbell.programs.reaper`), also when openbell is killed. This module is for
+what that cannot know: services, which are no children of the job; systems other than Linux; a reaper that was killed.
+
 Each job has a scratch folder that names the process it belongs to. A process with the folder in its environment was
-started by the job, however far it went from its parents, and is ended with it. When the owner itself is gone, what has
-the folder in its command line (services) is ended as well, and the folder removed. What cleans its environment out is
-not found.
+started by the job and is ended with it. When the owner itself is gone, what has the folder in its command line
+(services) is ended as well, and the folder removed. What cleans its environment out is not found this way.
 """
 
 import contextlib
