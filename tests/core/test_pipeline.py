@@ -2,7 +2,8 @@
 
 import pytest
 
-from openbell.core.pipeline import build_graph, command_of, job_id, legs, select, slug
+from openbell.core.matrix import legs
+from openbell.core.pipeline import build_graph, command_of, job_id, select, slug
 from openbell.core.project import Job, Project, ProjectInfo
 
 PROJECT = Project(

@@ -71,6 +71,33 @@ def test_no_more_jobs_run_than_may() -> None:
     assert commands == [StartJob("c", 1, 600.0)]
 
 
+def starts(commands: list[Command]) -> list[str]:
+    return [command.id for command in commands if isinstance(command, StartJob)]
+
+
+def test_the_longest_path_comes_first() -> None:
+    graph = (node("a"), node("b"), node("c", "b"))
+    state, commands = decide(plan_run(graph, 1, path_s={"a": 5.0, "b": 9.0, "c": 6.0}), Begin())
+    assert starts([*commands]) == ["b"]
+    _, more = run(state, JobEnded("b", 1, "succeed"), JobEnded("c", 1, "succeed"))
+    assert starts(more) == ["c", "a"]
+
+
+def test_two_heavy_jobs_do_not_run_at_once() -> None:
+    state, commands = begun(node("a", weight=2), node("b", weight=2), node("c"), parallel=3)
+    assert starts(commands) == ["a"], "c waits as well: b would wait for it"
+    state, commands = run(state, JobEnded("a", 1, "succeed"))
+    assert starts(commands) == ["b", "c"]
+
+
+def test_a_job_heavier_than_all_that_may_run_runs_alone() -> None:
+    state, commands = begun(node("a"), node("b", weight=9), node("c"), parallel=2)
+    assert starts(commands) == ["a"]
+    state, commands = run(state, JobEnded("a", 1, "succeed"))
+    assert starts(commands) == ["b"]
+    assert starts(run(state, JobEnded("b", 1, "succeed"))[1]) == ["c"]
+
+
 def test_a_failure_blocks_what_depends_on_it_and_nothing_else() -> None:
     state, _ = begun(node("a"), node("b", "a"), node("c", "b"), node("d"))
     state, commands = run(state, JobEnded("a", 1, "fail"))
@@ -195,6 +222,7 @@ def graphs(draw: st.DrawFn) -> tuple[JobNode, ...]:
                 retries=draw(st.integers(0, 2)),
                 allow_failure=draw(st.booleans()),
                 fail_fast=draw(st.booleans()),
+                weight=draw(st.sampled_from([1, 1, 2, 5])),
             )
         )
     return tuple(nodes)
@@ -207,7 +235,8 @@ def test_invariants_of_any_run(graph: tuple[JobNode, ...], parallel: int, data: 
     """Every run ends; a job starts once per attempt, after its needs, within the limit, and never when cancelled."""
     by_id = {each.id: each for each in graph}
     hits = tuple(data.draw(st.lists(st.sampled_from(list(by_id)), unique=True, max_size=2)))
-    state, commands = decide(plan_run(graph, parallel), Begin(hits))
+    path_s = {id_: data.draw(st.floats(0, 100)) for id_ in by_id}
+    state, commands = decide(plan_run(graph, parallel, path_s=path_s), Begin(hits))
     alive: dict[str, int] = {}
     started: Counter[tuple[str, int]] = Counter()
     ends = 0
@@ -215,6 +244,7 @@ def test_invariants_of_any_run(graph: tuple[JobNode, ...], parallel: int, data: 
     while True:
         for command in commands:
             if isinstance(command, StartJob):
+                assert not [id_ for id_ in may_start(state) if path_s[id_] > path_s[command.id]], "overtaken by none"
                 assert not state.cancelled
                 assert command.id not in hits
                 for need in by_id[command.id].needs:
@@ -225,7 +255,7 @@ def test_invariants_of_any_run(graph: tuple[JobNode, ...], parallel: int, data: 
                 alive[command.id] = command.attempt
             elif isinstance(command, EndRun):
                 ends += 1
-        assert len(alive) <= parallel
+        assert len(alive) == 1 or sum(by_id[id_].job.weight for id_ in alive) <= parallel
         assert state.outcome is None or not alive
         if state.outcome is not None:
             break
@@ -238,6 +268,12 @@ def test_invariants_of_any_run(graph: tuple[JobNode, ...], parallel: int, data: 
     assert all(attempt <= by_id[id_].job.retries + 1 for id_, attempt in started)
     if state.outcome == "success":
         assert all(j.phase in GOOD or by_id[i].job.allow_failure for i, j in state.jobs.items())
+
+
+def may_start(state: State) -> list[str]:
+    """Those that wait for nothing but their turn."""
+    done = {id_ for id_, job in state.jobs.items() if job.phase in GOOD}
+    return [n.id for n in state.graph if state.jobs[n.id].phase == "waiting" and done.issuperset(n.needs)]
 
 
 def events(alive: dict[str, int]) -> st.SearchStrategy[Event]:

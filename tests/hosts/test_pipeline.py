@@ -118,6 +118,11 @@ async def test_a_time_limit_stops_the_job() -> None:
     assert outcomes(end)["b"][0] == "skipped"
 
 
+async def test_a_time_limit_that_was_tried_again_says_so() -> None:
+    end = await run(node("a", timeout_s=0.01, retries=1), runner=FakeRunner(a="wait"))
+    assert outcomes(end)["a"] == ("timeout", "took longer than its time limit of 0.01 s (attempt 2 of 2)")
+
+
 async def test_retries_and_what_is_allowed_to_fail() -> None:
     runner = FakeRunner(a="second", b="failure")
     end = await run(node("a", retries=1), node("b", allow_failure=True), node("c", "a", "b"), runner=runner)

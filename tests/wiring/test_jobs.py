@@ -42,15 +42,31 @@ class Bench:
         **settings: object,
     ) -> JobResult:
         """Run one job to its end."""
+        runner = self.runner(
+            script, files=files, axes=axes, needs=needs, given=given, values=values, **settings
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            return await runner.run(self.node, attempt, asyncio.Event())
+
+    def runner(
+        self,
+        script: str,
+        *,
+        files: tuple[str, ...] = tuple(FILES),
+        axes: dict[str, str] | None = None,
+        needs: tuple[JobResult, ...] = (),
+        given: dict[str, str] | None = None,
+        values: dict[str, str] | None = None,
+        **settings: object,
+    ) -> LocalJobRunner:
+        """Make what runs one job, and the job."""
         job = msgspec.convert({"stage": "test", "run": script, **settings}, Job)
         ids = tuple(result.id for result in needs)
-        node = JobNode("job", "job", job, axes or {}, ids, ids)
-        runner = LocalJobRunner(
+        self.node = JobNode("job", "job", job, axes or {}, ids, ids)
+        return LocalJobRunner(
             self.workplace, self.store, {"job": Inputs("f" * 64, files)}, known={result.id: result for result in needs},
             values=values, secret=(given or {}).get,
         )  # fmt: skip
-        async with asyncio.timeout(60):
-            return await runner.run(node, attempt, asyncio.Event())
 
     @property
     def log(self) -> str:
@@ -173,6 +189,48 @@ async def test_a_second_try_adds_to_the_log_and_starts_with_an_empty_folder(benc
     await bench.run("ls {out}; echo one; touch {out}/left")
     await bench.run("ls {out}; echo two", attempt=2)
     assert bench.log == "one\ntwo\n"
+
+
+async def test_files_of_several_legs_are_beside_each_other(bench: Bench) -> None:
+    made = [
+        msgspec.structs.replace(
+            await bench.run(f"echo {n} > {{out}}/result; echo all > {{out}}/same", outputs=["*"]), id=f"unit (n={n})"
+        )
+        for n in "12"
+    ]
+    await bench.run("cd {artifacts}; find . -type f | sort; cat unit-1/result unit-2/result same", needs=tuple(made))
+    assert bench.log.split() == [
+        "./same", "./unit-1/result", "./unit-1/same", "./unit-2/result", "./unit-2/same", "1", "2", "all",
+    ]  # fmt: skip
+
+
+async def test_what_passed_on_another_attempt_says_why(bench: Bench, tmp_path: Path) -> None:
+    script = f"test -d {tmp_path}/first || (mkdir {tmp_path}/first; echo boom; exit 3)"
+    runner = bench.runner(script, retries=2)
+    first = await runner.run(bench.node, 1, asyncio.Event())
+    assert (first.outcome, first.reason, first.flaky) == ("failure", "exit code 3: boom", False)
+    second = await runner.run(bench.node, 2, asyncio.Event())
+    assert (second.outcome, second.attempts, second.flaky) == ("success", 2, True)
+    assert second.reason == "passed on attempt 2 of 3: first exit code 3: boom"
+
+
+async def test_what_failed_on_each_attempt_says_so(bench: Bench) -> None:
+    runner = bench.runner("echo no; exit 3", retries=1)
+    await runner.run(bench.node, 1, asyncio.Event())
+    assert (await runner.run(bench.node, 2, asyncio.Event())).reason == "exit code 3: no (attempt 2 of 2)"
+
+
+async def test_an_attempt_that_was_ended_for_taking_too_long_says_so(bench: Bench, tmp_path: Path) -> None:
+    runner = bench.runner(f"test -d {tmp_path}/first || (mkdir {tmp_path}/first; sleep 300)", retries=1, timeout_s=7)
+    stop = asyncio.Event()
+    running = asyncio.create_task(runner.run(bench.node, 1, stop))
+    async with asyncio.timeout(20):
+        while not (tmp_path / "first").exists():  # noqa: ASYNC110 - a condition outside this process
+            await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    second = await runner.run(bench.node, 2, asyncio.Event())
+    assert second.reason == "passed on attempt 2 of 2: first took longer than its time limit of 7 s"
 
 
 async def test_a_report_that_was_not_written_fails_the_job(bench: Bench) -> None:

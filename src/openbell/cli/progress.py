@@ -68,7 +68,7 @@ def because(prepared: PreparedRun) -> list[str]:
 def describe(result: JobResult, short: str) -> str:
     """Say in a line how a job ended: "unit (3.12) 41 s, 902 tests"."""
     if result.outcome == "cached":
-        return f"{short} (cached: {result.reason})"
+        return f"{short} (cached: {result.reason}{'; flaky then' if result.flaky else ''})"
     if result.outcome == "not-checked":
         return f"{short} (not checked: {result.reason})"
     if result.outcome == "skipped":
@@ -76,7 +76,14 @@ def describe(result: JobResult, short: str) -> str:
     if result.outcome in ("failure", "timeout"):
         return f"{short} failed after {duration(result.duration_s)}: {result.reason}"
     words = f", {result.reason}" if result.reason else ""
-    return f"{short} {duration(result.duration_s)}{words}"
+    return f"{short}{' (flaky)' if result.flaky else ''} {duration(result.duration_s)}{words}"
+
+
+def _mark(result: JobResult, *, allowed: bool) -> tuple[str, str]:
+    """The glyph and the colour of a result; a failure that holds nothing up has its own."""
+    if allowed and result.outcome in ("failure", "timeout"):
+        return "!", "yellow"
+    return GLYPHS[result.outcome], COLOURS[result.outcome]
 
 
 class PlainProgress:
@@ -84,6 +91,7 @@ class PlainProgress:
 
     def __init__(self, prepared: PreparedRun) -> None:
         self.shorts = {node.id: node.short for node in prepared.graph}
+        self.allowed = {node.id: node.job.allow_failure for node in prepared.graph}
         for line in (heading(prepared), *because(prepared)):
             say(line)
 
@@ -94,7 +102,7 @@ class PlainProgress:
 
     def job_ended(self, result: JobResult) -> None:
         """Print the outcome."""
-        glyph = paint(GLYPHS[result.outcome], COLOURS[result.outcome], sys.stderr)
+        glyph = paint(*_mark(result, allowed=self.allowed.get(result.id, False)), sys.stderr)
         say(f"  {result.stage:<8} {glyph} {describe(result, self.shorts[result.id])}")
 
     def close(self) -> None:
@@ -144,7 +152,8 @@ class LiveProgress:
     def _draw_job(self, text: "Text", node: JobNode) -> None:
         result = self.results.get(node.id)
         if result is not None:
-            text.append(f"  {GLYPHS[result.outcome]} ", style=COLOURS[result.outcome])
+            glyph, colour = _mark(result, allowed=node.job.allow_failure)
+            text.append(f"  {glyph} ", style=colour)
             words = {
                 "success": f"{node.short} {duration(result.duration_s)}",
                 "cached": f"{node.short} (cached)",
@@ -154,7 +163,9 @@ class LiveProgress:
             text.append(harmless(words.get(result.outcome, f"{node.short} {result.reason}"), colours=False))
         elif node.id in self.started:
             text.append(f"  {RUNNING} ", style="blue")
-            text.append(f"{node.short} {duration(time.monotonic() - self.started[node.id])}")
+            took_s, limit_s = time.monotonic() - self.started[node.id], node.job.timeout_s
+            limit = f" of at most {duration(limit_s)}" if took_s > limit_s / 2 else ""
+            text.append(f"{node.short} {duration(took_s)}{limit}")
         else:
             text.append(f"  {WAITING} {node.short}", style="dim")
 

@@ -5,10 +5,10 @@ those. The graph is in the order of the configuration, and each job comes after 
 """
 
 from collections.abc import Mapping
-from itertools import product
 
 import msgspec
 
+from openbell.core.matrix import filled, legs
 from openbell.core.project import COMMIT_STAGES, Job, Project, Stage
 from openbell.core.quoting import fill_script
 from openbell.core.report import Outcome, Reports
@@ -39,6 +39,11 @@ class JobNode(msgspec.Struct, frozen=True):
         return f"{self.name} ({', '.join(self.axes.values())})" if self.axes else self.name
 
     @property
+    def values(self) -> dict[str, str]:
+        """What its placeholders stand for: its axes, and nothing for names that only other legs have."""
+        return filled(self.job, self.axes)
+
+    @property
     def slug(self) -> str:
         """The name of its files: "unit-3.12"."""
         return slug(self.id)
@@ -48,7 +53,7 @@ class JobResult(msgspec.Struct, frozen=True):
     """How a job of a run ended, and what is worth knowing about it.
 
     `from_run` is the run that a cached result comes from; `outputs` are the files it left, by digest; `last_lines` the
-    end of its log when it failed; `spent` is of its last attempt.
+    end of its log when it failed; `spent` is of its last attempt. `flaky`: it passed when it was tried again.
     """
 
     id: str
@@ -65,6 +70,7 @@ class JobResult(msgspec.Struct, frozen=True):
     outputs: tuple["Output", ...] = ()
     last_lines: tuple[str, ...] = ()
     spent: Spent = Spent()
+    flaky: bool = False
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -87,11 +93,6 @@ def slug(job_id: str) -> str:
 def job_id(name: str, axes: Mapping[str, str]) -> str:
     """Name one leg of a job: `test (python=3.12)`; the name alone without a matrix."""
     return f"{name} ({', '.join(f'{axis}={value}' for axis, value in axes.items())})" if axes else name
-
-
-def legs(job: Job) -> tuple[dict[str, str], ...]:
-    """Multiply a matrix out: one mapping of axis to value per leg, one empty mapping without a matrix."""
-    return tuple(dict(zip(job.matrix, values, strict=True)) for values in product(*job.matrix.values()))
 
 
 def build_graph(project: Project, names: tuple[str, ...]) -> tuple[JobNode, ...]:
@@ -172,4 +173,4 @@ def command_of(node: JobNode, values: Mapping[str, str]) -> str:
 
     A value is a part of one word wherever it stands: a folder's name may have spaces.
     """
-    return fill_script(node.job.run, node.axes, values)
+    return fill_script(node.job.run, node.values, values)

@@ -55,6 +55,8 @@ class Job(Frozen, frozen=True, kw_only=True):
     of the services (`{api_url}`, `{fix-gateway_address}` ...). `env` may use the same, `tools` the axes. Others are
     refused; a literal brace pair around a word is written `{{word}}`, and `${WORD}` is the shell's.
 
+    `matrix_exclude` leaves legs out, `matrix_include` adds values to legs or legs to the matrix, as in GitHub Actions.
+
     Without `needs` a job waits for all jobs of earlier stages, with it for exactly these. `inputs` are gitignore-style
     patterns of the tree, `outputs` of `{out}`. `tools` are commands whose `--version` the result depends on. `on` names
     the triggers that the job is for; empty means each that includes its stage. A result is reused for `cache_s` seconds
@@ -66,6 +68,8 @@ class Job(Frozen, frozen=True, kw_only=True):
     stage: Stage
     run: str
     matrix: dict[str, tuple[str, ...]] = {}
+    matrix_include: tuple[dict[str, str], ...] = ()
+    matrix_exclude: tuple[dict[str, str], ...] = ()
     needs: tuple[str, ...] | None = None
     inputs: tuple[str, ...] = ("**",)
     outputs: tuple[str, ...] = ()
@@ -78,6 +82,7 @@ class Job(Frozen, frozen=True, kw_only=True):
     timeout_s: float = 600.0
     retries: int = 0
     fail_fast: bool = False
+    weight: int = 1  # unit-ok: places among the jobs that run at once
     allow_failure: bool = False
     cache: bool = True
     cache_s: float | None = None

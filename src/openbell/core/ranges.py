@@ -51,6 +51,7 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
     Job: {
         "timeout_s": Range(0.1, DAY_S),
         "retries": Range(0, 10),
+        "weight": Range(1, 1000),
         "cache_s": Range(1, YEAR_S, "Write cache = false to never reuse a result."),
         "coverage_min_pct": Range(0, 100),
         "not_checked_exit_codes": Range(1, 255, "0 is a success."),

@@ -1,11 +1,15 @@
 """The schedule of a run: `decide(state, event) -> (state, commands)`.
 
 The rule it keeps: a job starts once per attempt, only after everything it needs has succeeded, never after the run was
-cancelled; and every run ends. Time is not known here: the host says that a time limit has passed. What a job may do in
-each phase is the table `TRANSITIONS`; anything that is not in it (the late end of an attempt that was given up, say) is
-not an error but has no effect.
+cancelled; and every run ends. Among those that may start, the one with the longest path to the end of the run comes
+first, and none overtakes it; together they weigh no more than may run at once, unless one runs alone.
+
+Time is not known here: the host says that a time limit has passed. What a job may do in each phase is the table
+`TRANSITIONS`; anything that is not in it (the late end of an attempt that was given up, say) is not an error but has no
+effect.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -54,11 +58,15 @@ class JobState(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """A run: its graph, how many jobs may run at once, where each job is, and whether it was cancelled or has ended."""
+    """A run: its graph, how many jobs may run at once, where each job is, and whether it was cancelled or has ended.
+
+    `path_s` is how long each job and what depends on it are expected to take, one after the other.
+    """
 
     graph: tuple[JobNode, ...]
     parallel: int
     jobs: dict[str, JobState]
+    path_s: dict[str, float] = {}
     begun: bool = False
     cancelled: bool = False
     outcome: RunOutcome | None = None
@@ -116,9 +124,9 @@ class EndRun(msgspec.Struct, frozen=True, tag=True):
 Command = StartJob | StopJob | EndRun
 
 
-def plan_run(graph: tuple[JobNode, ...], parallel: int) -> State:
-    """Return the state of a run before its first event."""
-    return State(graph, max(1, parallel), {node.id: JobState() for node in graph})
+def plan_run(graph: tuple[JobNode, ...], parallel: int, *, path_s: Mapping[str, float] | None = None) -> State:
+    """Return the state of a run before its first event; without paths jobs start in the order of the graph."""
+    return State(graph, max(1, parallel), {node.id: JobState() for node in graph}, dict(path_s or {}))
 
 
 def decide(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
@@ -180,16 +188,22 @@ def _advance(state: State, commands: list[Command]) -> tuple[State, tuple[Comman
     """Block what can no longer start, start what can, and end the run when nothing is left."""
     jobs = dict(state.jobs)
     by_id = {node.id: node for node in state.graph}
-    running = sum(job.phase in ACTIVE for job in jobs.values())
+    ready: list[JobNode] = []
     for node in state.graph:
         if jobs[node.id].phase != "waiting":
             continue
         if any(_is_bad(by_id[need], jobs[need]) for need in node.needs):
             _signal(jobs, node.id, "block")
-        elif running < state.parallel and all(_is_good(by_id[need], jobs[need]) for need in node.needs):
-            _signal(jobs, node.id, "start")
-            commands.append(StartJob(node.id, jobs[node.id].attempt, node.job.timeout_s))
-            running += 1
+        elif all(_is_good(by_id[need], jobs[need]) for need in node.needs):
+            ready.append(node)
+    running = sum(node.job.weight for node in state.graph if jobs[node.id].phase in ACTIVE)
+    for node in sorted(ready, key=lambda node: -state.path_s.get(node.id, 0.0)):
+        if running and running + node.job.weight > state.parallel:
+            # What is lighter waits as well: it would only keep the longest path from going on.
+            break
+        _signal(jobs, node.id, "start")
+        commands.append(StartJob(node.id, jobs[node.id].attempt, node.job.timeout_s))
+        running += node.job.weight
     outcome: RunOutcome | None = None
     if not any(job.phase == "waiting" or job.phase in ACTIVE for job in jobs.values()):
         outcome = _outcome(state, jobs)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from openbell.core.matrix import names
 from openbell.core.pattern import placeholders
 from openbell.core.project import COMMIT_STAGES, Job, Problem, Project
 
@@ -23,7 +24,7 @@ SERVICE_VARIABLES = "PORT, HTTP_PORT, OPENBELL_SLOT, OPENBELL_INSTANCE, OPENBELL
 ADDRESS_SUFFIXES = {"http": "_url", "websocket": "_url", "fix": "_address"}
 """What is added to a service's name where its address is filled in; a leader has none."""
 
-_MAY_BE_EMPTY = ("env", "matrix")
+_MAY_BE_EMPTY = ("env", "matrix", "matrix_include", "matrix_exclude")
 """Tables of values that belong to others, for whom an empty text may mean something."""
 
 
@@ -122,9 +123,9 @@ def _check_command(path: tuple[str, ...], command: str) -> Iterator[Problem]:
 
 
 def _check_job_placeholders(at: tuple[str, ...], job: Job, project: Project) -> Iterator[Problem]:
-    known = (*JOB_PLACEHOLDERS, *job.matrix)
+    known = (*JOB_PLACEHOLDERS, *names(job))
     if job.stage not in COMMIT_STAGES:
-        known = (*DEPLOYED_PLACEHOLDERS, *job.matrix, *address_placeholders(project))
+        known = (*DEPLOYED_PLACEHOLDERS, *names(job), *address_placeholders(project))
     yield from _check_placeholders((*at, "run"), job.run, known)
     if "artifacts" not in placeholders(job.run):
         # They are fetched for commands that name them.
@@ -132,7 +133,7 @@ def _check_job_placeholders(at: tuple[str, ...], job: Job, project: Project) -> 
     for name, value in job.env.items():
         yield from _check_placeholders((*at, "env", name), value, known)
     for index, tool in enumerate(job.tools):
-        yield from _check_placeholders((*at, "tools", str(index)), tool, tuple(job.matrix))
+        yield from _check_placeholders((*at, "tools", str(index)), tool, names(job))
 
 
 def _check_placeholders(path: tuple[str, ...], text: str, known: tuple[str, ...]) -> Iterator[Problem]:

@@ -7,18 +7,15 @@ its lines (`openbell.adapters.toml` adds them) nor the tree of the project.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from math import prod
 
 from openbell.core.approval import refusal
-from openbell.core.pattern import placeholders
-from openbell.core.pipeline import job_id, legs, slug
+from openbell.core.matrix import legs
+from openbell.core.matrix_rules import check_matrix, is_countable
+from openbell.core.pipeline import job_id, slug
 from openbell.core.places import check_places, place_name, places
 from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project, Target
 from openbell.core.ranges import check_numbers
-from openbell.core.texts import JOB_PLACEHOLDERS, check_texts, suggest
-
-MATRIX_LEGS_MAX = 256
-"""As many legs as the hosted systems allow; more is a mistake in the configuration."""
+from openbell.core.texts import check_texts, suggest
 
 NAME_LENGTH_MAX = 63
 NAME_RULE = (
@@ -97,40 +94,18 @@ def _is_name(name: str) -> bool:
 def _check_jobs(project: Project) -> Iterator[Problem]:
     for name, job in project.jobs.items():
         at = ("jobs", name)
-        yield from _check_matrix(at, job)
+        yield from check_matrix(at, name, job)
         yield from _check_needs(at, job, project.jobs)
         if job.coverage_min_pct is not None and job.reports.cobertura is None:
             yield Problem(
                 (*at, "coverage_min_pct"), "a coverage bound needs reports.cobertura, the file to read it from."
             )
         if job.stage not in COMMIT_STAGES:
-            for key, given in (("needs", job.needs), ("matrix", job.matrix), ("on", job.on)):
-                if given:
+            for key in ("needs", "matrix", "matrix_include", "matrix_exclude", "on"):
+                if getattr(job, key):
                     yield Problem(
                         (*at, key), f'a job of stage "{job.stage}" runs when an environment asks for it; remove {key}.'
                     )
-
-
-def _check_matrix(at: tuple[str, ...], job: Job) -> Iterator[Problem]:
-    legs = 1
-    for axis, values in job.matrix.items():
-        if axis in JOB_PLACEHOLDERS:
-            yield Problem((*at, "matrix", axis), f'axis "{axis}": that name is taken ({{{axis}}}). Rename it.')
-        elif placeholders(f"{{{axis}}}") != [axis]:
-            message = (
-                f'axis "{axis}": {{{axis}}} is no placeholder. Begin with a letter; letters, digits, "-", "_" follow.'
-            )
-            yield Problem((*at, "matrix", axis), message)
-        if not values:
-            yield Problem(
-                (*at, "matrix", axis),
-                f'axis "{axis}" has no values, so the job would never run. Give it one or remove it.',
-            )
-        if len(frozenset(values)) < len(values):
-            yield Problem((*at, "matrix", axis), f'axis "{axis}" names a value twice: {", ".join(values)}.')
-        legs *= len(values)
-    if legs > MATRIX_LEGS_MAX:
-        yield Problem((*at, "matrix"), f"{legs} legs; at most {MATRIX_LEGS_MAX} are allowed.")
 
 
 def _check_needs(at: tuple[str, ...], job: Job, jobs: Mapping[str, Job]) -> Iterator[Problem]:
@@ -181,8 +156,7 @@ def _check_slugs(jobs: Mapping[str, Job]) -> Iterator[Problem]:
     """Two legs whose files would have one name would write over each other."""
     taken: dict[str, str] = {}
     for name, job in jobs.items():
-        too_many = prod(map(len, job.matrix.values())) > MATRIX_LEGS_MAX
-        for axes in () if too_many else legs(job):
+        for axes in legs(job) if is_countable(job) else ():
             leg = job_id(name, axes)
             other = taken.setdefault(slug(leg), leg)
             if other != leg:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from openbell.core import schedule
+from openbell.core.attempts import words_of_limit
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import Outcome
 from openbell.ports import AdapterError, JobRunner, RunObserver
@@ -91,7 +92,8 @@ class _Drive:
         if phase == "cancelled":
             return msgspec.structs.replace(known, outcome=outcome, reason="cancelled")
         if phase == "timeout":
-            reason = f"took longer than its time limit of {node.job.timeout_s:g} s"
+            tries = node.job.retries + 1
+            reason = words_of_limit(node.job) + (f" (attempt {tries} of {tries})" if tries > 1 else "")
             known = msgspec.structs.replace(known, outcome=outcome, reason=reason)
         if node.job.allow_failure and phase in schedule.BROKEN:
             known = msgspec.structs.replace(known, reason=f"allowed to fail: {known.reason}")

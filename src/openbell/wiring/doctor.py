@@ -18,6 +18,7 @@ import msgspec
 from openbell.adapters import postgres, valkey
 from openbell.adapters.haproxy import binary as haproxy_binary
 from openbell.adapters.loopback import PORT_MAX, PORT_MIN, is_free
+from openbell.core.matrix import legs
 from openbell.core.project import Project
 from openbell.ports import AdapterError
 from openbell.wiring.site import Check, Site
@@ -162,7 +163,7 @@ def _version(package: str) -> str:
 
 def _python_versions(project: Project | None) -> list[str]:
     jobs = project.jobs.values() if project else ()
-    return sorted({version for job in jobs for version in job.matrix.get("python", ())})
+    return sorted({leg["python"] for job in jobs for leg in legs(job) if "python" in leg})
 
 
 async def _now(check: Callable[[], Check]) -> Check:

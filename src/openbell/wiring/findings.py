@@ -14,8 +14,9 @@ from openbell.adapters.ledger import LastLook, Ledger
 from openbell.core.findings import Change, JobScan, Moment, Scan, record
 from openbell.core.findings_documents import RunFindings, day, describe, document
 from openbell.core.findings_policy import Stood, added, blocking, count, failing, stand
+from openbell.core.matrix import legs
 from openbell.core.pattern import match_branch
-from openbell.core.pipeline import JobNode, JobResult, legs
+from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.sightings import Look
 from openbell.core.trigger import effective_kind
 from openbell.ports import AdapterError, Notifier

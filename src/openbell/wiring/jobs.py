@@ -18,8 +18,10 @@ import msgspec
 
 from openbell.adapters import cobertura, junit, k6, sarif, shell
 from openbell.adapters.store import Store
+from openbell.core.artifacts import lay_out_artifacts
+from openbell.core.attempts import sum_up, words_of_limit
 from openbell.core.pattern import fill
-from openbell.core.pipeline import JobNode, JobResult, Output, command_of
+from openbell.core.pipeline import JobNode, JobResult, Output, command_of, slug
 from openbell.core.project import Job
 from openbell.core.report import Reports, judge, rewrite_texts
 from openbell.ports import AdapterError
@@ -119,9 +121,17 @@ class LocalJobRunner:
         self.on_line = on_line
         self.keep = keep
         self.secret = secret
+        self.failed: dict[str, list[str]] = {}
 
     async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         """Run one attempt of a job in a copy of its inputs and judge it."""
+        try:
+            return await self._run(node, attempt, stop)
+        except (AdapterError, OSError, ValueError) as error:
+            self.failed.setdefault(node.id, []).append(str(error) or type(error).__name__)
+            raise
+
+    async def _run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         laps = Laps()
         secrets = secret_values(node.job, self.secret)
         log, out = self.workplace.log(node), self.workplace.out(node)
@@ -132,7 +142,7 @@ class LocalJobRunner:
             values = self._placeholders(node, out, tree, scratch)
             env = {
                 **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env, **addresses,
-                **{name: fill(value, {**node.axes, **values}) for name, value in node.job.env.items()}, **secrets,
+                **{name: fill(value, {**node.values, **values}) for name, value in node.job.env.items()}, **secrets,
                 JOB_VARIABLE: str(scratch),
             }  # fmt: skip
             on_line = partial(self.on_line, node) if self.on_line else None
@@ -150,12 +160,19 @@ class LocalJobRunner:
             result = await asyncio.to_thread(
                 self._finish, node, ended, out, tree=tree, secrets=tuple(secrets.values()), laps=laps
             )
-        result = laps.note(msgspec.structs.replace(result, attempts=attempt))
+        result = self._sum_up(node, laps.note(msgspec.structs.replace(result, attempts=attempt)), stop)
         self.known[node.id] = result
         if self.keep and not stop.is_set():
             await asyncio.to_thread(self.keep, node, result, log)
         laps.lap("upload_s")
         return laps.note(result)
+
+    def _sum_up(self, node: JobNode, result: JobResult, stop: asyncio.Event) -> JobResult:
+        earlier = self.failed.setdefault(node.id, [])
+        told = sum_up(result, earlier, attempts_max=node.job.retries + 1)
+        # Of what was stopped only an attempt that took too long is followed by another.
+        earlier.append(words_of_limit(node.job) if stop.is_set() else result.reason or result.outcome)
+        return told
 
     def _finish(
         self, node: JobNode, ended: shell.Ended, out: Path, *, tree: Path, secrets: tuple[str, ...], laps: Laps
@@ -181,9 +198,9 @@ class LocalJobRunner:
         if "{artifacts}" in node.job.run:
             artifacts = scratch / "artifacts"
             artifacts.mkdir()
-            for need in node.takes:
-                for output in self.known[need].outputs if need in self.known else ():
-                    self.store.fetch(output, artifacts)
+            left = [(slug(need), self.known[need].outputs) for need in node.takes if need in self.known]
+            for output in lay_out_artifacts(left):
+                self.store.fetch(output, artifacts)
             values["artifacts"] = str(artifacts)
         return values
 

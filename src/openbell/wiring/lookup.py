@@ -33,7 +33,7 @@ def fingerprints(
     platform = "-".join((os.uname().sysname.lower(), os.uname().machine))
     selected: dict[tuple[str, ...], list[str]] = {}
     every = list(seen.files)
-    wanted = dict.fromkeys(fill(tool, node.axes) for node in graph for tool in node.job.tools)
+    wanted = dict.fromkeys(fill(tool, node.values) for node in graph for tool in node.job.tools)
     versions = tool_versions(tuple(wanted), path, tools_file)
     versions |= service_versions([service for node in graph for service in node.job.services])
     inputs: dict[str, Inputs] = {}
@@ -50,7 +50,7 @@ def fingerprints(
         manifests[node.id] = write_manifest(
             node,
             {name: seen.files[name] for name in files},
-            {tool: versions[tool] for tool in (*(fill(t, node.axes) for t in node.job.tools), *_services_of(node))},
+            {tool: versions[tool] for tool in (*(fill(t, node.values) for t in node.job.tools), *_services_of(node))},
             {need: inputs[need].fingerprint for need in node.needs if takes},
             platform=platform,
             env=FIXED,

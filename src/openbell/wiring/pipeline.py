@@ -4,7 +4,6 @@ Preparing starts no job and no event loop: for a commit whose jobs are all cache
 """
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,9 +21,10 @@ from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
 from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
 from openbell.core.trigger import Plan, RefKind, Trigger, plan
-from openbell.ports import AdapterError, RunObserver
+from openbell.ports import RunObserver
 from openbell.wiring import lookup, releases
 from openbell.wiring.project import OpenProject
+from openbell.wiring.run_folder import make_state, new_run, unrecordable
 from openbell.wiring.surroundings import (
     Inputs,
     Workplace,
@@ -126,6 +126,8 @@ class JobDocument(msgspec.Struct, frozen=True):
     fingerprint: str
     from_run: str = ""
     allowed_to_fail: bool = False
+    attempts: int = 0
+    flaky: bool = False
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -205,7 +207,7 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
     known |= taken
     if lacking := lacks(graph, full, known, hits):
         raise UsageError(lacking)
-    run, folder = _new_run(place)
+    run, folder = new_run(place)
     workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", found.path)
     return PreparedRun(
         place, request, found.snapshot, found.plan, graph, workplace, inputs, found.manifests, hits, known,
@@ -215,7 +217,7 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
 
 def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, Plan] | None = None) -> Examined:
     """Work out what a request asks for and what is known of it; nothing is begun. Raises as `prepare` does."""
-    _make_state(place)
+    make_state(place)
     seen, planned = basis or plan_of(place, request)
     full = build_graph(place.project, _names(place.project, planned, request))
     graph = _narrow(place.project, full, request)
@@ -267,43 +269,6 @@ def _no_job(project: Project, full: tuple[JobNode, ...], name: str) -> str:
     return f'there is no job "{name}". There are: {", ".join(node.id for node in full)}.'
 
 
-def _make_state(place: OpenProject) -> None:
-    """Make the state folder, in a way that git does not see it, before the tree is looked at."""
-    ignore, index = place.state.root / ".gitignore", place.state.index(place.root).parent
-    try:
-        if not ignore.exists():
-            place.state.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            ignore.write_text("*\n")
-        index.mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise unrecordable(place, error) from error
-
-
-def unrecordable(place: OpenProject, error: OSError) -> AdapterError:
-    """Turn what the file system refuses into an error that says where and what to do."""
-    why = error.strerror or str(error)
-    message = f"the run cannot be recorded in {place.state.root}: {why}. Free space, or set OPENBELL_STATE."
-    return AdapterError("openbell", "run", message, effect="not_applied")
-
-
-def _new_run(place: OpenProject) -> tuple[str, Path]:
-    """Take a short name that no other run has."""
-    try:
-        for length in (2, 2, 2, 2, 4, 8):
-            run = secrets.token_hex(length)
-            folder = place.state.run(run)
-            folder.parent.mkdir(exist_ok=True, mode=0o700)
-            try:
-                # What jobs print and leave is nobody else's.
-                folder.mkdir(mode=0o700)
-            except FileExistsError:
-                continue
-            return run, folder
-    except OSError as error:
-        raise unrecordable(place, error) from error
-    raise AdapterError("openbell", "run", "no free name for a run", effect="not_applied")
-
-
 async def execute(
     prepared: PreparedRun,
     observer: RunObserver,
@@ -315,6 +280,7 @@ async def execute(
     import asyncio
 
     from openbell.hosts.pipeline import drive
+    from openbell.wiring.durations import plan_by_durations, remember_durations
     from openbell.wiring.jobs import LocalJobRunner
     from openbell.wiring.leftovers import end_leftovers
 
@@ -333,11 +299,13 @@ async def execute(
     runner = LocalJobRunner(
         workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep
     )  # fmt: skip
-    state = plan_run(prepared.graph, prepared.request.parallel or os.cpu_count() or 2)
+    state = plan_by_durations(prepared.graph, prepared.request.parallel or os.cpu_count() or 2, prepared.place.state)
     try:
         await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
-        return await drive(state, prepared.hits, runner, observer, cancel=cancel)
+        end = await drive(state, prepared.hits, runner, observer, cancel=cancel)
+        remember_durations(end.results, prepared.place.state)
+        return end
     finally:
         for folder in (workplace.tree, workplace.folder / "work"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -374,7 +342,7 @@ def document(
     jobs = tuple(
         JobDocument(
             r.id, r.stage, r.outcome, r.reason, r.duration_s, r.fingerprint, r.from_run,
-            prepared.place.project.jobs[r.name].allow_failure,
+            prepared.place.project.jobs[r.name].allow_failure, r.attempts, r.flaky,
         )
         for r in results
     )  # fmt: skip

@@ -17,7 +17,8 @@ from openbell.core.fingerprint import printable_path
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.trigger import Trigger
 from openbell.ports import RunObserver
-from openbell.wiring.pipeline import PreparedRun, RunDocument, RunRequest, unrecordable
+from openbell.wiring.pipeline import PreparedRun, RunDocument, RunRequest
+from openbell.wiring.run_folder import unrecordable
 from openbell.wiring.state import StateFolder
 
 FILE_NAME = "progress.jsonl"
