@@ -99,7 +99,7 @@ def _basis(place: OpenProject, record: RunRecord) -> tuple[git.Snapshot, Plan]:
     began = record.began
     seen = git.snapshot(place.root, commit=began.commit)
     if began.changed:
-        found = git.snapshot(place.root)
+        found = git.snapshot(place.root, index=place.state.index(place.root))
         _refuse_another_tree(record, seen, found)
         seen = found
     return seen, plan(place.project, began.trigger)
