@@ -32,6 +32,7 @@ def read(text: str) -> Any:
 
 @given(document=st.dictionaries(KEYS, VALUES, min_size=1, max_size=5))
 @example(document={"a": [[]], "b": [{}, [{"c": None}], ["x"]], "": {}})
+@example(document={".0": None, "._1": "/", "./a": "_1"})
 @example(document={"x": [["a", ["b"]], {"k": ["v", {"w": "x\ny\n"}]}]})
 def test_a_document_is_read_back_as_it_was(document: dict[str, Value]) -> None:
     assert read(write(document)) == document

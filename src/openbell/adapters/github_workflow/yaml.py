@@ -14,7 +14,7 @@ from openbell.adapters.github_workflow.pins import Uses
 
 Value = None | bool | int | str | Uses | Sequence["Value"] | Mapping[str, "Value"]
 
-_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@()-]+)*")
+_WORD = re.compile(r"(?:[A-Za-z_/]|\./)[A-Za-z0-9_./@-]*(?: [A-Za-z0-9_./@()-]+)*")
 _NO_WORD = re.compile(r"(?i)true|false|yes|no|on|off|null|y|n|\.(?:inf|nan)|\.{1,3}")
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _IN_BLOCK = re.compile("[ -~\n\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
