@@ -276,3 +276,26 @@ def test_what_is_waived_is_suppressed_in_it(tmp_path: Path) -> None:
     file.write_bytes(content)
     assert sarif.read(file).total == 1
     assert json.loads(sarif.write([], "1"))["runs"][0]["results"] == []
+
+
+def test_a_file_beside_the_report_is_named_from_there(tmp_path: Path) -> None:
+    """Its folder is another one in each run, and the finding is the same."""
+    file = write(tmp_path, {"locations": [at(f"file://{tmp_path}/rendered/chart.yaml", 3)]})
+    assert [one.path for one in sarif.read(file).sightings] == ["rendered/chart.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("result", "rules", "severity"),
+    [
+        ({}, [], "critical"),
+        ({"ruleId": "R"}, [{"id": "R"}], "critical"),
+        ({"level": "note"}, [], "low"),
+        ({"ruleId": "R"}, [security("5.0")], "medium"),
+        ({"ruleId": "R"}, [{"id": "R", "defaultConfiguration": {"level": "error"}}], "high"),
+    ],
+)
+def test_a_tool_without_severities_gets_that_of_its_job(
+    tmp_path: Path, result: dict[str, Any], rules: list[dict[str, Any]], severity: str
+) -> None:
+    file = write(tmp_path, result, rules=rules)
+    assert [one.severity for one in sarif.read(file, severity="critical").sightings] == [severity]

@@ -59,6 +59,7 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ),
         ("[jobs.unit]\nnot_checked_exit_codes = [0]", "not_checked_exit_codes = 0: must be 1 to 255. 0 is a success."),
         ("[jobs.unit]\nfindings_exit_codes = [1]", "findings_exit_codes needs reports.sarif"),
+        ('[jobs.unit]\nfindings_severity = "high"', "findings_severity needs reports.sarif"),
         (
             '[jobs.unit]\nreports = { sarif = "x" }\nfindings_exit_codes = [1]\nnot_checked_exit_codes = [2, 1]',
             "1 cannot mean both",

@@ -67,7 +67,7 @@ class _Location(msgspec.Struct, rename="camel"):
 
 
 class _Configuration(msgspec.Struct):
-    level: str = "warning"
+    level: str = ""
 
 
 class _Rule(msgspec.Struct, rename="camel"):
@@ -134,13 +134,16 @@ class _Sarif(msgspec.Struct):
     runs: list[_Run]
 
 
-def read(file: Path, *, root: Path | None = None) -> Findings:
-    """Read a SARIF file; `root` is the tree it is about. Raises `AdapterError` when it is missing or none."""
+def read(file: Path, *, root: Path | None = None, severity: Severity | None = None) -> Findings:
+    """Read a SARIF file about the tree `root`; `severity` is that of results for which it has none.
+
+    Raises `AdapterError` when it is missing, too large or no SARIF.
+    """
     document = report_file.read_json(file, "sarif", _Sarif, kind="SARIF file")
-    sources = _Sources(root)
+    sources = _Sources(root, file.parent)
     found: list[tuple[Sighting, _Result]] = []
     for run in document.runs:
-        found += [(_sighting(run, result, sources), result) for result in _counting(run)]
+        found += [(_sighting(run, result, sources, severity), result) for result in _counting(run)]
     counts = {severity: sum(one.severity == severity for one, _ in found) for severity in SEVERITIES}
     found.sort(key=lambda pair: SEVERITIES.index(pair[0].severity))
     first = tuple(Finding(one.rule, one.severity, one.message, one.place) for one, _ in found[:SHOWN_MAX])
@@ -159,14 +162,15 @@ def _counting(run: _Run) -> list[_Result]:
     ]
 
 
-def _sighting(run: _Run, result: _Result, sources: "_Sources") -> Sighting:
+def _sighting(run: _Run, result: _Result, sources: "_Sources", severity: Severity | None) -> Sighting:
     rule = _rule(run, result)
     physical = result.locations[0].physical_location if result.locations else _Physical()
     path = sources.path_of(run, physical.artifact_location)
     line, column = physical.region.start_line, physical.region.start_column
     name = result.rule_id or result.rule.id or rule.id
     tool = run.tool.driver.name
-    return Sighting(tool, name, _severity(result, rule), _first_line(result.message.text), path, line, column)
+    how_severe = _severity(result, rule, severity)
+    return Sighting(tool, name, how_severe, _first_line(result.message.text), path, line, column)
 
 
 def _recognisable(one: Sighting, result: _Result, sources: "_Sources") -> Sighting:
@@ -196,7 +200,7 @@ def _rule(run: _Run, result: _Result) -> _Rule:
     return next((rule for rule in rules if rule.id == named), _Rule())
 
 
-def _severity(result: _Result, rule: _Rule) -> Severity:
+def _severity(result: _Result, rule: _Rule, otherwise: Severity | None) -> Severity:
     tags = rule.properties.get("tags")
     score = rule.properties.get("security-severity")
     if score is not None and (not isinstance(tags, list) or "security" in tags):
@@ -206,7 +210,10 @@ def _severity(result: _Result, rule: _Rule) -> Severity:
             value = -1.0
         if value >= 0:
             return "critical" if value >= 9 else "high" if value >= 7 else "medium" if value >= 4 else "low"
-    return _LEVELS.get(result.level or rule.default_configuration.level, "medium")
+    level = result.level or rule.default_configuration.level
+    if not level and otherwise:
+        return otherwise
+    return _LEVELS.get(level or "warning", "medium")
 
 
 def _looks(runs: Sequence[_Run], sources: "_Sources", *, whole: bool) -> tuple[Look, ...]:
@@ -231,11 +238,15 @@ def _first_line(text: str) -> str:
 
 
 class _Sources:
-    """The tree that results are about: their paths in it, and the lines of its files."""
+    """The tree that results are about: their paths in it, and the lines of its files.
 
-    def __init__(self, root: Path | None) -> None:
+    What a job has made beside its report is named from there: such a folder is another one in each run.
+    """
+
+    def __init__(self, root: Path | None, beside: Path) -> None:
         self._root = root.resolve() if root else None
-        self._prefixes = [f"{path.as_posix()}/" for path in dict.fromkeys((root, self._root)) if path]
+        folders = dict.fromkeys((root, self._root, beside, beside.resolve()))
+        self._prefixes = [f"{path.as_posix()}/" for path in folders if path and path.is_absolute()]
         self._lines: dict[str, list[str]] = {}
         self._left_bytes = SOURCES_BYTES_MAX
 
@@ -286,26 +297,25 @@ class Written(msgspec.Struct, frozen=True):
 
     id: str
     seen: Sighting
-    baseline: str
+    baseline: str = ""
     justification: str = ""
     properties: Mapping[str, str] = {}
 
 
-def write(findings: Iterable[Written], version: str) -> bytes:
-    """Write findings as SARIF, one run per tool; those with a justification are suppressed in it."""
+def write(findings: Iterable[Written], version: str, *, tool: str = "openbell", whole: bool = True) -> bytes:
+    """Write findings as SARIF, one run per tool; those with a justification are suppressed in it.
+
+    `tool` has a run also when it found nothing; it is said that it did not come to its end when not `whole`.
+    """
     by_tool: dict[str, list[Written]] = {}
     for one in findings:
         by_tool.setdefault(one.seen.tool, []).append(one)
-    runs = [_write_run(tool, members, version) for tool, members in by_tool.items()]
-    document = {
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": runs or [_write_run("openbell", [], version)],
-    }
+    runs = [_write_run(name, members, version, whole=whole) for name, members in (by_tool or {tool: []}).items()]
+    document = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": runs}
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def _write_run(tool: str, findings: Sequence[Written], version: str) -> dict[str, Any]:
+def _write_run(tool: str, findings: Sequence[Written], version: str, *, whole: bool) -> dict[str, Any]:
     rules: dict[tuple[str, Severity], int] = {}
     for one in findings:
         rules.setdefault((one.seen.rule, one.seen.severity), len(rules))
@@ -317,6 +327,7 @@ def _write_run(tool: str, findings: Sequence[Written], version: str) -> dict[str
             }
         },
         "results": [_write_result(one, rules[one.seen.rule, one.seen.severity]) for one in findings],
+        "invocations": [{"executionSuccessful": whole}],
         "columnKind": "unicodeCodePoints",
         "properties": {"writtenBy": f"openbell {version}"},
     }
@@ -335,13 +346,15 @@ def _write_result(one: Written, index: int) -> dict[str, Any]:
         "ruleId": one.seen.rule or "unknown",
         "ruleIndex": index,
         "message": {"text": one.seen.message or one.seen.rule or "no message"},
-        "partialFingerprints": {"openbell/v1": one.id},
-        "baselineState": one.baseline,
-        "suppressions": [{"kind": "external", "status": "accepted", "justification": one.justification}]
-        if one.justification
-        else [],
+        "suppressions": [],
         "properties": dict(one.properties),
     }
+    if one.id:
+        result["partialFingerprints"] = {"openbell/v1": one.id}
+    if one.baseline:
+        result["baselineState"] = one.baseline
+    if one.justification:
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": one.justification}]
     if one.seen.path:
         physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(one.seen.path)}}
         if one.seen.line and one.seen.line >= 1:

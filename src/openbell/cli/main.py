@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "scan": Command("Project", "scan", "look for findings again, as each night: dependencies, secrets, code, licences"),
     "findings": Command("Project", "findings", "what scanners found: what is open, due, waived"),
     "runs": Command("Project", "run", "list the runs that are known"),
+    "sarif": Command("Project", "sarif", "write a report of a scanner that speaks no SARIF as SARIF"),
     "log": Command("Project", "run", "show the log of a job"),
     "explain": Command("Project", "cache", "why a job's result would be reused, or not"),
     "verify": Command("Project", "cache", "execute jobs whose results would be reused, and compare"),

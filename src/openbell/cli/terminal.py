@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, WAITS, INTERRUPTED = 0, 1, 2, 3, 130
 CANNOT = 75
 """This machine cannot do it now, and that says nothing of the work (EX_TEMPFAIL of sysexits.h)."""
+NOT_CHECKED = 75
+"""A tool could not look at everything; EX_TEMPFAIL of sysexits.h."""
 UNREAD = 141
 """Nobody reads standard output any more: what a shell says of a tool that SIGPIPE has ended."""
 

@@ -71,7 +71,14 @@ def printable_path(path: str) -> str:
 
 def _settings(job: Job) -> dict[str, str]:
     """The fields that decide how the same command is judged."""
-    names = ("outputs", "reports", "coverage_min_pct", "not_checked_exit_codes", "findings_exit_codes")
+    names = (
+        "outputs",
+        "reports",
+        "coverage_min_pct",
+        "not_checked_exit_codes",
+        "findings_exit_codes",
+        "findings_severity",
+    )
     return {name: msgspec.json.encode(getattr(job, name), order="deterministic").decode() for name in names}
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from openbell.core.sightings import Severity
+
 Protocol = Literal["http", "websocket", "fix", "leader"]
 StrategyName = Literal["rolling", "blue-green", "canary"]
 TriggerKind = Literal["push", "pull-request", "tag", "schedule", "person"]
@@ -89,6 +91,7 @@ class Job(Frozen, frozen=True, kw_only=True):
     coverage_min_pct: float | None = None
     not_checked_exit_codes: tuple[int, ...] = ()
     findings_exit_codes: tuple[int, ...] = ()
+    findings_severity: Severity | None = None
 
 
 class Service(Frozen, frozen=True, kw_only=True):

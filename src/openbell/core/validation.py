@@ -305,6 +305,10 @@ def _check_findings(project: Project) -> Iterator[Problem]:
         at = ("jobs", name, "findings_exit_codes")
         if job.findings_exit_codes and job.reports.sarif is None:
             yield Problem(at, "findings_exit_codes needs reports.sarif, the file that has the findings.")
+        if job.findings_severity and job.reports.sarif is None:
+            yield Problem(
+                (*at[:2], "findings_severity"), "findings_severity needs reports.sarif, which has the findings."
+            )
         both = [str(code) for code in job.findings_exit_codes if code in job.not_checked_exit_codes]
         if both:
             yield Problem(at, f"{', '.join(both)} cannot mean both: found something, and could not check.")

@@ -67,7 +67,7 @@ def read_reports(job: Job, out: Path, masker: shell.Masker, *, tree: Path) -> Re
     unreadable = []
     declared = job.reports
     readers = (
-        ("findings", declared.sarif, partial(sarif.read, root=tree)),
+        ("findings", declared.sarif, partial(sarif.read, root=tree, severity=job.findings_severity)),
         ("tests", declared.junit, junit.read),
         ("coverage", declared.cobertura, cobertura.read),
         ("load", declared.k6, k6.read),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from openbell.adapters.toml import Layer, load_document, locate
 from openbell.core.waivers import Waiver, WaiverFile, check_waivers
-from openbell.files import write_whole
 
 FILE_NAME = "findings.toml"
 HEAD = """\
@@ -36,6 +35,9 @@ class Waivers:
 
     def add(self, waiver: Waiver, note: str) -> None:
         """Write one more waiver at the end of the file, with a comment for those who review it."""
+        # Imported where something is written: it loads the event loop, which no cached run waits for.
+        from openbell.files import write_whole
+
         before = self.file.read_text(encoding="utf-8") if self.file.exists() else HEAD
         # A comment of TOML is one line, without characters that move a cursor.
         comment = "".join(character if character.isprintable() else "?" for character in " ".join(note.split()))
