@@ -158,12 +158,12 @@ def _match(
 
 
 def _pair(entries: Sequence[Entry], sightings: Sequence[Sighting], key: Key) -> dict[str, Sighting]:
-    """Pair those with the same key in the order of their lines."""
+    """Pair those with the same key in the order of their lines; what was seen last comes before what was not."""
     waiting: dict[tuple[object, ...], list[Sighting]] = {}
     for one in sorted(sightings, key=_by_line, reverse=True):
         waiting.setdefault(key(one), []).append(one)
     pairs = {}
-    for entry in sorted(entries, key=lambda each: (*_by_line(each.seen), each.id)):
+    for entry in sorted(entries, key=lambda each: (-each.last.at_s, *_by_line(each.seen), each.id)):
         same = waiting.get(key(entry.seen))
         if same:
             pairs[entry.id] = same.pop()
