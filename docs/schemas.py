@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from openbell.cli.project import CheckDocument
+from openbell.core.timing import Timing
 from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
@@ -38,6 +39,7 @@ PRINTED: dict[str, Printed] = {
     "findings": Printed(FindingsDocument, ("findings",), "findings of a branch, and which of them keep releases back"),
     "scan": Printed(ScanDocument, ("scan",), "a scan, and what it found"),
     "runs": Printed(RunsDocument, ("runs",), "the runs that are known, the newest first"),
+    "timing": Printed(Timing, ("timing",), "where the time of a run went"),
     "rollout": Printed(
         RolloutDocument,
         ("deploy", "approve", "rollback", "abort", "watch"),

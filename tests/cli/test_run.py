@@ -74,7 +74,8 @@ def test_a_plain_run_is_the_same_without_the_parser(
     captured = capsys.readouterr()
 
     def without_names(text: str) -> str:
-        return re.sub(r'run [0-9a-f]{4}|"run": "[0-9a-f]+"|[0-9.]+ s\b|"duration_s": [0-9.]+', "", text)
+        measured = '"(?:duration|begin_at|saved)_s": [0-9.]+'
+        return re.sub(rf'run [0-9a-f]{{4}}|"run": "[0-9a-f]+"|[0-9.]+ s\b|{measured}', "", text)
 
     assert without_names(captured.out) == without_names(parsed[1])
     assert without_names(captured.err) == without_names(parsed[2])
@@ -149,6 +150,7 @@ def test_a_failure_ends_with_what_a_person_needs(call: Call, tmp_path: Path) -> 
         "✗ unit (3.13) failed after ",
         "    tests.test_book::test_kept   3 != 2   core/book.py:118",
         "  Only on 3.13; 3.12 passed.",
+        "  Cause:   it fails on one version only: the code, the test or a dependency depends on the version",
         "  Command: echo collecting ...",
         '  Alone:   openbell run --job "unit (python=3.13)"',
         f"  Log:     openbell log {run} unit-3.13",
@@ -172,6 +174,21 @@ def test_a_failure_without_reports_shows_its_last_lines(call: Call, tmp_path: Pa
     assert "failed after" in err
     assert "    why it broke" in err
     assert "The pull request is not to be merged." in err
+
+
+def test_the_first_real_error_is_shown_and_not_what_follows_it(call: Call, tmp_path: Path) -> None:
+    script = "echo 'src/book.c:3:5: error: expected expression'; seq 100; echo 'make: *** [all] Error 1'; exit 2"
+    configuration = f'[project]\nname = "x"\n[jobs.compile]\nstage = "build"\nrun = "{script}"\n'
+    _, _, err = call(ScratchProject(tmp_path / "p", configuration), "run")
+    run = err.split()[1]
+    block = err[err.index("\n✗ compile") :].splitlines()[2:]
+    assert block[:4] == [
+        "    expected expression   src/book.c:3:5",
+        "  Cause:   the code does not compile",
+        "  Fix:     correct the first error; the others often follow from it",
+        "  Prevent: build with the same compiler and warnings before each push",
+    ]
+    assert f"  Log:     openbell log {run} compile   (line 1)" in block
 
 
 def test_what_was_not_checked_is_shown_and_holds_nothing_up(call: Call, tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ def test_a_sound_configuration_has_no_problems() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        # what is known of failures
+        (
+            '[[diagnoses]]\nmatch = "(a"\ncause = "c"\nfix = "f"',
+            'diagnoses.0.match: match = "(a": is no regular expression of Python: missing ), unterminated',
+        ),
+        (
+            '[[diagnoses]]\nmatch = "a"\ncause = "c"\nfix = "f"\njobs = ["nit"]',
+            'diagnoses.0.jobs: jobs: there is no job "nit".',
+        ),
         # names
         ('[project]\nname = " "', 'project.name: name = " ": is empty. Write something, or remove it.'),
         ('["jobs"."a b"]\nstage = "test"\nrun = "x"', 'jobs.a b: name "a b": use letters, digits, "-", "_"'),

@@ -14,7 +14,7 @@ from openbell.adapters.store import Store
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.release import Release
 from openbell.ports import AdapterError
-from openbell.wiring import pipeline, releases
+from openbell.wiring import pipeline, releases, run_history
 from openbell.wiring.pipeline import PreparedRun, RunRequest, UsageError
 from tests.fakes.projects import QUICK, ScratchProject, isolate
 
@@ -159,7 +159,7 @@ async def test_a_changed_tree_is_run_as_it_is_and_never_released(quick: ScratchP
     quick.repository.write({"a.txt": "changed\n"})
     prepared, results = await run(quick)
     assert prepared.snapshot.dirty == ("a.txt",)
-    assert pipeline.read_log(prepared.place, document(prepared, results), job(prepared, results, "unit (n=1)")) == (
+    assert run_history.read_log(prepared.place, document(prepared, results), job(prepared, results, "unit (n=1)")) == (
         "changed\n"
     )
     built, note = pipeline.build_release(prepared, tuple(results.values()))
@@ -194,7 +194,7 @@ async def test_a_ref_is_run_without_the_working_tree(quick: ScratchProject) -> N
     prepared, results = await run(quick, RunRequest(ref=first))
     assert prepared.snapshot.commit.id == first
     assert not prepared.snapshot.dirty
-    assert pipeline.read_log(prepared.place, document(prepared, results), job(prepared, results, "unit (n=1)")) == (
+    assert run_history.read_log(prepared.place, document(prepared, results), job(prepared, results, "unit (n=1)")) == (
         "hello\n"
     )
 

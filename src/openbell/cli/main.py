@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "status": Command("Look", "environment", "what runs where"),
     "watch": Command("Look", "deploy", "follow a rollout live"),
     "why": Command("Look", "deploy", "explain a decision with the evidence it stood on"),
+    "timing": Command("Look", "timing", "where the time of a run went, and what would make it shorter"),
     "up": Command("Environment", "environment", "start an environment on this machine"),
     "down": Command("Environment", "environment", "stop an environment; its data stays"),
     "doctor": Command("Environment", "doctor", "what is missing on this machine, and how to get it"),

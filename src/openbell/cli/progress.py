@@ -1,18 +1,15 @@
 """A run on the screen: on a terminal one line per stage that changes in place, elsewhere one line per outcome.
 
-Both say the same facts in the same order, and both end with what a person needs when something failed: which job, what
-it said first, the command to run it alone, and where its log is.
+Both say the same facts in the same order. What they end with when something failed is in `openbell.cli.failures`.
 """
 
 import sys
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from openbell.cli.terminal import console, counted, harmless, paint, say
 from openbell.core.narrative import duration, headline
 from openbell.core.pipeline import JobNode, JobResult
-from openbell.core.report import FailedTest, Finding
 from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
 
 if TYPE_CHECKING:
@@ -27,8 +24,6 @@ COLOURS = {
 RUNNING, WAITING = "●", "○"
 _ENDS = {"success": (GLYPHS["success"], COLOURS["success"]), "waiting": (WAITING, "yellow")}
 _COUNTED = {"failure": "failed", "timeout": "timed out", "not-checked": "not checked"}
-LINES_SHOWN = 12
-FAILURES_SHOWN = 5
 REASONS_SHOWN = 3
 
 
@@ -168,60 +163,6 @@ class LiveProgress:
             text.append(f"{node.short} {duration(took_s)}{limit}")
         else:
             text.append(f"  {WAITING} {node.short}", style="dim")
-
-
-def failure_block(prepared: PreparedRun, results: Sequence[JobResult]) -> list[str]:
-    """Compose what a person needs after a failure: what failed and why, how to look closer, and what it blocks."""
-    nodes = {node.id: node for node in prepared.graph}
-    lines: list[str] = []
-    for result in results:
-        if result.outcome in ("failure", "timeout") and not nodes[result.id].job.allow_failure:
-            lines += ["", *_one_failure(prepared, nodes[result.id], result, results)]
-    blocked = list(dict.fromkeys(r.name for r in results if r.outcome == "skipped"))
-    blocked += [f"deploy {name}" for name in prepared.plan.environments]
-    if lines and not prepared.request.narrowed:
-        lines.append(f"Blocked: {', '.join(blocked)}." if blocked else "Nothing else depends on it.")
-        merge = prepared.plan.blocks_merge
-        lines.append("The pull request is not to be merged." if merge else "The commit is not releasable.")
-    elif lines and blocked:
-        lines.append(f"Blocked: {', '.join(blocked)}.")
-    return lines
-
-
-def _one_failure(prepared: PreparedRun, node: JobNode, result: JobResult, results: Sequence[JobResult]) -> list[str]:
-    head = f"{GLYPHS['failure']} {node.short} failed after {duration(result.duration_s)}: {result.reason}"
-    lines = [paint(head, "red", sys.stderr)]
-    if result.reports.tests and result.reports.tests.failures:
-        lines += [_failed_test(test) for test in result.reports.tests.failures[:FAILURES_SHOWN]]
-    elif result.reports.findings and result.reports.findings.first:
-        lines += [_finding(finding) for finding in result.reports.findings.first[:FAILURES_SHOWN]]
-    else:
-        lines += [f"    {line}" for line in result.last_lines[-LINES_SHOWN:]]
-    others = [other for other in results if other.name == node.name and other.id != node.id]
-    passed = [", ".join(_axes(other.id)) for other in others if other.outcome in ("success", "cached")]
-    if others and len(passed) == len(others):
-        lines.append(f"  Only on {', '.join(node.axes.values())}; {', '.join(passed)} passed.")
-    command = node.job.run.strip().splitlines()
-    lines.append(f"  Command: {command[0] if command else ''}{' ...' if len(command) > 1 else ''}")
-    policies = "".join(f"--policy {layer.name} " for layer in prepared.place.configuration.layers[1:])
-    lines.append(f'  Alone:   openbell run {policies}--job "{node.id}"')
-    lines.append(f"  Log:     openbell log {prepared.workplace.run} {node.slug}")
-    return lines
-
-
-def _axes(job_id: str) -> list[str]:
-    _, _, legs = job_id.partition(" (")
-    return [leg.partition("=")[2] for leg in legs.removesuffix(")").split(", ")]
-
-
-def _failed_test(test: FailedTest) -> str:
-    return f"    {test.name}   {test.message}" + (f"   {test.place}" if test.place else "")
-
-
-def _finding(finding: Finding) -> str:
-    return f"    {finding.severity}: {finding.message} ({finding.rule})" + (
-        f"   {finding.place}" if finding.place else ""
-    )
 
 
 def summary_line(summary: "RunSummary") -> str:

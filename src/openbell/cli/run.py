@@ -12,7 +12,7 @@ from openbell.cli.running import run_on, run_pipeline
 from openbell.cli.terminal import DONE, FAILED, complain, harmless, print_json, say
 from openbell.core.pipeline import slug
 from openbell.core.project import TriggerKind
-from openbell.wiring import pipeline
+from openbell.wiring import pipeline, run_history
 from openbell.wiring.pipeline import RunDocument, RunRequest
 from openbell.wiring.project import open_project
 
@@ -113,9 +113,8 @@ def runs(
         place = open_project(Path.cwd(), tuple(policy or ()))
     except ConfigurationError as error:
         return complain(str(error))
-    from openbell.wiring.run_history import list_runs
 
-    found = list_runs(place, limit=limit)
+    found = run_history.list_runs(place, limit=limit)
     if json:
         print_json(found)
         return DONE
@@ -165,7 +164,7 @@ def log(
     wanted = [entry for entry in found.jobs if job in (entry.name, slug(entry.name))]
     if not wanted:
         return complain(f'run {found.run} has no job "{job}". It has: {", ".join(slug(e.name) for e in found.jobs)}.')
-    text = pipeline.read_log(place, found, wanted[0])
+    text = run_history.read_log(place, found, wanted[0])
     if text is None:
         return complain(f"{wanted[0].name} has no log: {wanted[0].outcome}, {wanted[0].reason}.", code=FAILED)
     if json:

@@ -5,14 +5,19 @@ Knows no parser, and imports little before it must: a run in which everything is
 
 import shutil
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from openbell.adapters.toml import ConfigurationError
-from openbell.cli import progress
+from openbell.cli import failures, progress
 from openbell.cli.finding_lines import finding_lines
+from openbell.cli.slowness import slow_lines
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
+from openbell.core.diagnosis import Diagnosis
 from openbell.core.findings_documents import RunFindings
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
@@ -84,11 +89,11 @@ def _carry_out(prepared: PreparedRun, held: str, *, quiet: bool) -> RunDocument:
         if not (prepared.workplace.folder / "logs").exists():
             shutil.rmtree(prepared.workplace.folder, ignore_errors=True)
         raise
-    for line in progress.failure_block(prepared, results):
+    for line in failures.failure_block(prepared, results, found.jobs):
         say(line)
     for line in finding_lines(found.findings, blocks_merge=prepared.plan.blocks_merge) if found.findings else ():
         say(line)
-    for line in progress.closing(found, version):
+    for line in (*progress.closing(found, version), *slow_lines(prepared.place.project.targets, found)):
         say(line)
     return found
 
@@ -164,6 +169,7 @@ def _finish(
     found = pipeline.document(
         prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes,
         findings=found_findings,
+        diagnoses=diagnose_failures(prepared, results),
     )  # fmt: skip
     pipeline.save(prepared, found)
     return found, built.version if built else ""
@@ -182,6 +188,15 @@ def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings
     if assessment.tell_about:
         run_until_done(findings.tell_by_journal(prepared.place, assessment.tell_about))
     return assessment.document
+
+
+def diagnose_failures(prepared: PreparedRun, results: tuple[JobResult, ...]) -> dict[str, Diagnosis]:
+    """Say why jobs failed; what is known of that is read only when one has."""
+    if not any(result.outcome in ("failure", "timeout") for result in results):
+        return {}
+    from openbell.wiring.diagnosis import diagnose_run
+
+    return diagnose_run(prepared, results)
 
 
 def run_until_done(work: Coroutine[Any, Any, T]) -> T:
@@ -205,8 +220,10 @@ async def _deploy_all(prepared: PreparedRun, built: releases.ReleaseBuilt, deplo
         if stopped:
             deployments.append(Deployment(name, "skipped", f"{stopped[0]} comes first"))
         else:
+            began_s = time.monotonic()
             try:
-                deployments.append(await deploy(prepared.place, name, built))
+                done = await deploy(prepared.place, name, built)
+                deployments.append(msgspec.structs.replace(done, duration_s=round(time.monotonic() - began_s, 3)))
             except AdapterError as error:
                 deployments.append(Deployment(name, "failed", error.message))
     return deployments

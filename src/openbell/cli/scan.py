@@ -7,8 +7,9 @@ from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
+from openbell.cli.failures import failure_block
 from openbell.cli.finding_lines import finding_lines
-from openbell.cli.running import assess, run_jobs, run_until_done
+from openbell.cli.running import assess, diagnose_failures, run_jobs, run_until_done
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, counted, print_json, say
 from openbell.core.findings_documents import describe
 from openbell.core.pipeline import JobResult
@@ -80,7 +81,10 @@ def _finish(prepared: PreparedRun, results: tuple[JobResult, ...]) -> ScanDocume
     unchecked = tuple(result.id for result in results if result.outcome not in LOOKED)
     if said.recorded and unchecked:
         run_until_done(scanning.tell_incomplete(place, run, said.branch, unchecked))
-    written = pipeline.document(prepared, "success" if outcome == "clean" else "failure", results, findings=said)
+    written = pipeline.document(
+        prepared, "success" if outcome == "clean" else "failure", results, findings=said,
+        diagnoses=diagnose_failures(prepared, results),
+    )  # fmt: skip
     pipeline.save(prepared, written)
     return ScanDocument(
         run, said.branch, prepared.snapshot.commit.id, outcome, written.jobs, said, blocking, written.duration_s
@@ -88,7 +92,7 @@ def _finish(prepared: PreparedRun, results: tuple[JobResult, ...]) -> ScanDocume
 
 
 def _closing(prepared: PreparedRun, results: tuple[JobResult, ...], found: ScanDocument) -> list[str]:
-    lines = [*progress.failure_block(prepared, results), *finding_lines(found.findings)]
+    lines = [*failure_block(prepared, results, found.jobs), *finding_lines(found.findings)]
     lines += [
         f"Not looked at by {result.id}: {result.outcome}. Nothing counts as fixed by it."
         for result in results

@@ -268,6 +268,48 @@ class Environment(Frozen, frozen=True, kw_only=True):
     watch_for: WatchLimits = WatchLimits()
 
 
+class Targets(Frozen, frozen=True, kw_only=True):
+    """`[targets]`: how long things may take (the specification's numbers). What takes longer is said, and no failure.
+
+    A stage counts from the begin of its first job to the end of its last; what was not executed takes no time.
+    `deployments` has seconds by environment, for others than those of the specification.
+    """
+
+    test_s: float = 600.0
+    build_s: float = 900.0
+    staging_s: float = 300.0
+    production_s: float = 1200.0
+    total_s: float = 2400.0
+    deployments: dict[str, float] = {}
+
+    @property
+    def by_stage(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return {"test": self.test_s, "build": self.build_s}
+
+    @property
+    def by_environment(self) -> dict[str, float]:
+        """Seconds by environment."""
+        return {"staging": self.staging_s, "production": self.production_s, **self.deployments}
+
+
+class KnownFailure(Frozen, frozen=True, kw_only=True):
+    """`[[diagnoses]]`: what the people of this project know of a failure.
+
+    `match` is a regular expression (Python's) that finds a line of what the job printed. The first entry that fits
+    explains the failure, before everything that openbell knows itself. `jobs`, `stages` and `exit_codes` narrow it;
+    empty means all. A pattern that takes too long is left out, and named.
+    """
+
+    match: str
+    cause: str
+    fix: str
+    prevention: str = ""
+    jobs: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    exit_codes: tuple[int, ...] = ()
+
+
 class Branches(Frozen, frozen=True, kw_only=True):
     """`[branches]`: which branches and tags are built after their tests pass; all others are only tested.
 
@@ -326,6 +368,8 @@ class Project(Frozen, frozen=True, kw_only=True):
     project: ProjectInfo
     branches: Branches = Branches()
     jobs: dict[str, Job] = {}
+    diagnoses: tuple[KnownFailure, ...] = ()
+    targets: Targets = Targets()
     services: dict[str, Service] = {}
     order: tuple[str, ...] = ()
     release: ReleaseInfo = ReleaseInfo()

@@ -15,12 +15,14 @@ from openbell.core.project import (
     Environment,
     FindingsPolicy,
     Job,
+    KnownFailure,
     Phase,
     Problem,
     Project,
     RollbackTriggers,
     RolloutPolicy,
     Service,
+    Targets,
     WatchLimits,
     Waves,
 )
@@ -57,6 +59,10 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
         "not_checked_exit_codes": Range(1, 255, "0 is a success."),
         "findings_exit_codes": Range(1, 255, "0 is a success, whatever was found."),
     },
+    Targets: dict.fromkeys(
+        ("test_s", "build_s", "staging_s", "production_s", "total_s", "deployments"), Range(1, WEEK_S)
+    ),
+    KnownFailure: {"exit_codes": Range(-64, 255, "A negative one is the number of a signal.")},
     Service: {"drain_timeout_s": Range(0.1, 3600)},
     Environment: {"replicas": Range(1, 1000), "approval_timeout_s": Range(1, MONTH_S)},
     Approval: {"required": Range(1, 100, "Leave approval out when nobody has to approve.")},

@@ -59,7 +59,22 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_overlaps(project.environments),
         *_check_teams(project.teams),
         *_check_findings(project),
+        *_check_diagnoses(project),
     )
+
+
+def _check_diagnoses(project: Project) -> Iterator[Problem]:
+    for index, entry in enumerate(project.diagnoses):
+        path = ("diagnoses", str(index))
+        try:
+            re.compile(entry.match)
+        except (re.error, OverflowError, RecursionError) as error:
+            message = f'match = "{entry.match}": is no regular expression of Python: {error}.'
+            yield Problem((*path, "match"), message)
+        for name in entry.jobs:
+            if name not in project.jobs:
+                nearest = suggest(name, project.jobs)
+                yield Problem((*path, "jobs"), f'jobs: there is no job "{name}".{nearest}')
 
 
 def _check_names(project: Project) -> Iterator[Problem]:

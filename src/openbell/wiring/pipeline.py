@@ -6,7 +6,7 @@ Preparing starts no job and no event loop: for a commit whose jobs are all cache
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,15 +14,18 @@ import msgspec
 
 from openbell.adapters import git
 from openbell.adapters.store import Store, Stored
+from openbell.core.diagnosis import Diagnosis
 from openbell.core.findings_documents import RunFindings
 from openbell.core.fingerprint import Manifest
-from openbell.core.pipeline import JobNode, JobResult, build_graph, lacks, select, slug
+from openbell.core.pipeline import JobNode, JobResult, build_graph, lacks, select
 from openbell.core.project import COMMIT_STAGES, Project, Stage, TriggerKind
 from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
+from openbell.core.timing import JobTimes
 from openbell.core.trigger import Plan, RefKind, Trigger, plan
 from openbell.ports import RunObserver
 from openbell.wiring import lookup, releases
+from openbell.wiring.laps import times_of_results
 from openbell.wiring.project import OpenProject
 from openbell.wiring.run_folder import make_state, new_run, unrecordable
 from openbell.wiring.surroundings import (
@@ -128,6 +131,8 @@ class JobDocument(msgspec.Struct, frozen=True):
     allowed_to_fail: bool = False
     attempts: int = 0
     flaky: bool = False
+    diagnosis: Diagnosis | None = None
+    times: JobTimes | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -137,6 +142,7 @@ class Deployment(msgspec.Struct, frozen=True):
     outcome: Literal["promoted", "rolled-back", "waiting", "failed", "skipped"]
     reason: str
     rollout: str = ""
+    duration_s: float = 0.0
 
 
 class RunDocument(msgspec.Struct, frozen=True):
@@ -156,6 +162,8 @@ class RunDocument(msgspec.Struct, frozen=True):
     findings: RunFindings | None = None
     resumes: str = ""
     repeats: str = ""
+    begin_at_s: float = 0.0
+    parallel: int = 0
 
 
 Deploy = Callable[[OpenProject, str, releases.ReleaseBuilt], Awaitable[Deployment]]
@@ -269,6 +277,11 @@ def _no_job(project: Project, full: tuple[JobNode, ...], name: str) -> str:
     return f'there is no job "{name}". There are: {", ".join(node.id for node in full)}.'
 
 
+def slots(prepared: PreparedRun) -> int:
+    """Say how many jobs of a run may run at once."""
+    return prepared.request.parallel or os.cpu_count() or 2
+
+
 async def execute(
     prepared: PreparedRun,
     observer: RunObserver,
@@ -299,7 +312,7 @@ async def execute(
     runner = LocalJobRunner(
         workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep
     )  # fmt: skip
-    state = plan_by_durations(prepared.graph, prepared.request.parallel or os.cpu_count() or 2, prepared.place.state)
+    state = plan_by_durations(prepared.graph, slots(prepared), prepared.place.state)
     try:
         await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
@@ -337,12 +350,17 @@ def document(
     deployments: Sequence[Deployment] = (),
     notes: Sequence[str] = (),
     findings: RunFindings | None = None,
+    diagnoses: Mapping[str, Diagnosis] | None = None,
 ) -> RunDocument:
     """Write down what a run was; the outcome of its deployments is part of its own."""
+    duration_s = time.monotonic() - prepared.began_s
+    begin_at_s = time.time() - duration_s
+    times = times_of_results(prepared.graph, results, begin_at_s)
     jobs = tuple(
         JobDocument(
             r.id, r.stage, r.outcome, r.reason, r.duration_s, r.fingerprint, r.from_run,
             prepared.place.project.jobs[r.name].allow_failure, r.attempts, r.flaky,
+            diagnosis=(diagnoses or {}).get(r.id), times=times.get(r.id),
         )
         for r in results
     )  # fmt: skip
@@ -353,8 +371,9 @@ def document(
         final = "waiting"
     return RunDocument(
         prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
-        bool(prepared.snapshot.dirty), final, release, round(time.monotonic() - prepared.began_s, 3), jobs,
+        bool(prepared.snapshot.dirty), final, release, round(duration_s, 3), jobs,
         tuple(deployments), tuple(notes), findings, prepared.resumes, prepared.repeats,
+        begin_at_s=round(begin_at_s, 3), parallel=slots(prepared),
     )  # fmt: skip
 
 
@@ -380,14 +399,3 @@ def load_run(place: OpenProject, run: str) -> RunDocument | None:
         return msgspec.json.decode((place.state.run(run) / "run.json").read_bytes(), type=RunDocument)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def read_log(place: OpenProject, found: RunDocument, job: JobDocument) -> str | None:
-    """Return what a job printed: in this run, or in the run that its result was taken from; None when it never ran."""
-    logs = [place.state.run(run) / "logs" / f"{slug(job.name)}.log" for run in (found.run, job.from_run) if run]
-    for file in (*logs, Store(place.state.store).log(job.fingerprint)):
-        try:
-            return file.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-    return None

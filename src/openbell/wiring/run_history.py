@@ -7,9 +7,11 @@ import contextlib
 
 import msgspec
 
+from openbell.adapters.store import Store
+from openbell.core.pipeline import slug
 from openbell.core.project import TriggerKind
 from openbell.wiring import run_record
-from openbell.wiring.pipeline import RunDocument, load_run
+from openbell.wiring.pipeline import JobDocument, RunDocument, load_run
 from openbell.wiring.project import OpenProject
 from openbell.wiring.run_record import RunState
 
@@ -98,3 +100,14 @@ def _of_document(document: RunDocument, began_s: float | None) -> RunSummary:
         resumes=document.resumes,
         repeats=document.repeats,
     )
+
+
+def read_log(place: OpenProject, found: RunDocument, job: JobDocument) -> str | None:
+    """Return what a job printed: in this run, or in the run that its result was taken from; None when it never ran."""
+    logs = [place.state.run(run) / "logs" / f"{slug(job.name)}.log" for run in (found.run, job.from_run) if run]
+    for file in (*logs, Store(place.state.store).log(job.fingerprint)):
+        try:
+            return file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+    return None
