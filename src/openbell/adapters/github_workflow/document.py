@@ -200,6 +200,7 @@ def _finish(place: Place, work: Work, one: Workflow, slug: str) -> Document:
 def _verdict(one: Workflow, project: Project, place: Place, needs: Sequence[str]) -> Document:
     """The job that says what the run is worth: nothing runs in it, and all results come together."""
     options = [*_trigger(one), *([f"--stage {','.join(one.stages)}"] if one.stages else [])]
+    ledgered = _has_ledger(one, project)
     keep: dict[str, Value] = {
         "name": "openbell-release",
         "path": place.path(".openbell/releases"),
@@ -218,10 +219,50 @@ def _verdict(one: Workflow, project: Project, place: Place, needs: Sequence[str]
         "steps": [
             _checkout(),
             _prepare(place, job="", reuse=False, take=True),
+            *(_fetch_ledger(place) if ledgered else ()),
             {"name": "Gather", "run": _command(["openbell run --gather --no-deploy", *options, f'--take "{TAKEN}"'])},
+            *(_judge_ledger() if ledgered and one.kind == "nightly" else ()),
+            *(_keep_ledger(project, place) if ledgered and one.writes else ()),
             {"name": "Keep the release", "uses": pinned("actions/upload-artifact"), "with": keep},
         ],
     }
+
+
+def _has_ledger(one: Workflow, project: Project) -> bool:
+    """Whether findings are compared with those of earlier runs; a release is not, nor is what reuses nothing."""
+    return one.reuses and any(job.reports.sarif for job in project.jobs.values())
+
+
+def _ledger(place: Place) -> dict[str, Value]:
+    begins = f"openbell{place.infix}-ledger-"
+    branch, main = "${{ github.base_ref || github.ref_name }}", "${{ github.event.repository.default_branch }}"
+    return {
+        "path": place.path(".openbell/findings.sqlite*"),
+        "key": f"{begins}{branch}-${{{{ github.run_id }}}}-${{{{ github.run_attempt }}}}",
+        "restore-keys": f"{begins}{branch}-\n{begins}{main}-\n",
+    }
+
+
+def _fetch_ledger(place: Place) -> list[Value]:
+    """Fetch the ledger of the branch, or of the one that it would go to: only what is new fails a change."""
+    return [{"name": "Fetch the ledger of findings", "uses": pinned("actions/cache/restore"), "with": _ledger(place)}]
+
+
+def _keep_ledger(project: Project, place: Place) -> list[Value]:
+    """Keep the ledger of a branch that has one, also when the run has failed: what was found stays found."""
+    wanted = condition(project.branches.build)
+    given = {key: value for key, value in _ledger(place).items() if key != "restore-keys"}
+    step: dict[str, Value] = {
+        "name": "Keep the ledger of findings",
+        "if": f"${{{{ !cancelled(){f' && ({wanted})' if wanted else ''} }}}}",
+        "uses": pinned("actions/cache/save"),
+        "with": given,
+    }
+    return [step] if project.branches.build else []
+
+
+def _judge_ledger() -> list[Value]:
+    return [{"name": "Findings that are due", "if": "${{ !cancelled() }}", "run": "openbell findings due\n"}]
 
 
 def _delivery(delivery: Delivery, one: Workflow, project: Project, place: Place, verdict: str) -> Document:
