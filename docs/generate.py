@@ -4,6 +4,7 @@
   `openbell.core.ranges`; the sentence per key is kept in docs/configuration.toml.
 - docs/commands.md from the commands of `openbell.cli`.
 - docs/schema from the structs that commands print with `--json`.
+- .github, what `openbell render github` writes for the engine.
 - docs/troubleshooting.md from what tests have seen, which they keep in docs/troubleshooting.json.
 
 `make docs` writes them, tests/docs compares them. Usage: python -m docs.generate
@@ -22,6 +23,8 @@ from msgspec import inspect as shapes
 from docs import commands, schemas, troubleshooting
 from openbell.core.project import Project
 from openbell.core.ranges import RANGES, Range
+from openbell.wiring import render
+from openbell.wiring.project import open_project
 
 FOLDER = Path(__file__).parent
 SENTENCES = FOLDER / "configuration.toml"
@@ -223,6 +226,9 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(compose())
         print(f"docs: wrote docs/{name}")
+    wanted = render.render_workflows(open_project(FOLDER.parent / "engine"))
+    render.write(wanted, render.compare(wanted))
+    print("docs: wrote .github for engine/openbell.toml")
     for key in undescribed():
         print(f"docs: no sentence or no key: {key} (docs/configuration.toml)")
 

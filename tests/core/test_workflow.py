@@ -117,3 +117,8 @@ def test_needs_are_jobs_of_the_same_workflow_and_come_first(kind: str) -> None:
         for work in by_kind(one)[kind].work if kind in by_kind(one) else ():
             assert set(work.needs) <= set(seen)
             seen.append(work.name)
+
+
+def test_without_a_machine_that_deploys_nothing_is_deployed() -> None:
+    found = workflows(project(workflows={"deploy_runs_on": []}))
+    assert [one.deliveries for one in found] == [()] * 5

@@ -10,6 +10,8 @@ from docs import generate, schemas
 from openbell.cli.main import COMMANDS
 from openbell.cli.parser import build_app, command_named
 from openbell.core.project import Project
+from openbell.wiring import render
+from openbell.wiring.project import open_project
 
 EXIT_CODES = ("Job", "not_checked_exit_codes")
 REMEDY = "run `make docs` and commit what it writes"
@@ -20,6 +22,12 @@ def test_document_is_up_to_date(name: str) -> None:
     path = generate.FOLDER / name
     assert path.is_file(), f"docs/{name} is missing; {REMEDY}"
     assert path.read_text() == generate.DOCUMENTS[name](), f"docs/{name} is out of date; {REMEDY}"
+
+
+def test_workflows_of_the_engine_are_up_to_date() -> None:
+    found = render.compare(render.render_workflows(open_project(generate.FOLDER.parent / "engine")))
+    stale = {file.path: (file.state, *file.difference) for file in found.files if file.state != "same"}
+    assert stale == {}, REMEDY
 
 
 def test_every_key_of_the_configuration_has_a_sentence() -> None:

@@ -16,6 +16,7 @@ from openbell.core.places import check_places, place_name, places
 from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project, Target
 from openbell.core.ranges import check_numbers
 from openbell.core.texts import check_texts, suggest
+from openbell.core.workflow_rules import check_workflows
 
 NAME_LENGTH_MAX = 63
 NAME_RULE = (
@@ -60,6 +61,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_teams(project.teams),
         *_check_findings(project),
         *_check_diagnoses(project),
+        *check_workflows(project),
     )
 
 

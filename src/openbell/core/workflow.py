@@ -166,7 +166,7 @@ def _deliveries(project: Project, key: Literal["branch", "tag"]) -> tuple[Delive
     found = []
     for name, environment in project.environments.items():
         pattern = _pattern(environment, key)
-        if pattern is None:
+        if pattern is None or not project.workflows.deploy_runs_on:
             continue
         jobs = [project.jobs[job] for job in (environment.smoke, *environment.after) if job in project.jobs]
         secrets = dict.fromkeys((*environment.secrets, *(secret for job in jobs for secret in job.secrets)))

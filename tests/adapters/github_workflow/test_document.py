@@ -244,6 +244,19 @@ def test_zizmor_finds_nothing(name: str, tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
+@pytest.mark.slow
+def test_the_workflows_of_this_repository_are_sound() -> None:
+    workflows_here = [str(path) for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+    assert any(path.endswith("ci.yml") for path in workflows_here)
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    commands = [["actionlint", "-no-color", *workflows_here], [zizmor, "--offline", "--quiet", str(ROOT / ".github")]]
+    for command in (command for command in commands if shutil.which(command[0])):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    pins = {f"{pin.repository}@{pin.commit} # {pin.release}" for pin in PINS}
+    assert set(re.findall(r"uses: (.*)", (ROOT / ".github/workflows/ci.yml").read_text())) <= pins
+
+
 def test_yaml_of_githubs_own_shape() -> None:
     text = files(project())["pull-request.yml"]
     assert "\non:\n  pull_request:\n" in text
