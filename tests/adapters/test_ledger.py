@@ -128,3 +128,30 @@ def test_several_runs_at_once_lose_nothing(ledger: Ledger) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
     # Each job is unknown to the others' projects here, so the last to look may have closed earlier ones: all are there.
     assert sorted(entry.seen.rule for entry in ledger.entries("main").values()) == ["R0", "R1", "R2", "R3"]
+
+
+def test_what_was_said_of_a_release_is_kept_for_the_newest_of_them(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openbell.adapters.ledger.RELEASES_KEPT", 2)
+    assert ledger.release("sha256:1") is None
+    for number in (1, 2, 3):
+        ledger.keep_release(f"sha256:{number}", scan("A", at_s=number))
+    assert not ledger.has_release("sha256:1")
+    kept = ledger.release("sha256:3")
+    assert kept is not None
+    assert (kept.moment.at_s, [one.rule for one in kept.jobs[0].sightings]) == (3.0, ["A"])
+    assert "a.py" in kept.tree
+
+
+def test_a_ledger_of_an_earlier_openbell_is_read_and_added_to(ledger: Ledger) -> None:
+    before, _ = ledger.record("main", scan("A"), [], must_tell=everything)
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("DROP TABLE releases")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert ledger.entries("main") == before
+    assert ledger.release("sha256:1") is None
+    ledger.keep_release("sha256:1", scan("A"))
+    assert ledger.has_release("sha256:1")
+    assert ledger.entries("main") == before

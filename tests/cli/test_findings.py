@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from openbell.adapters.ledger import Ledger
 from openbell.cli.parser import parse_and_run
 from tests.fakes.projects import ScratchProject, isolate
 from tests.fakes.scanners import SCANNED, SCANNER
@@ -209,7 +210,9 @@ def test_a_deployment_is_refused_in_words(call: Call, project: ScratchProject) -
     project.repository.commit("feat: env", {"openbell.toml": SCANNED + service})
     code, out, _ = call("run", "--json")
     assert code == 1
-    (deployment,) = json.loads(out)["deployments"]
+    found = json.loads(out)
+    (deployment,) = found["deployments"]
+    assert Ledger(project.open().state.findings).has_release(found["release"]), "a release is judged by its own run"
     assert deployment["outcome"] == "failed"
     code, _, err = call("deploy", "staging")
     assert code == 1

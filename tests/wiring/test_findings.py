@@ -17,7 +17,7 @@ from openbell.wiring.pipeline import RunRequest
 from openbell.wiring.releases import ReleaseBuilt
 from openbell.wiring.rollouts import JournalNotifier
 from tests.fakes.projects import ScratchProject, isolate
-from tests.fakes.scanners import SCANNED, SCANNER
+from tests.fakes.scanners import SCANNED, SCANNER, sarif
 
 CRITICAL, HIGH, LOW = "eval(x)\n", "exec(x)\n", "assert x\n"
 
@@ -223,3 +223,40 @@ async def test_a_ledger_that_cannot_be_read_says_so(project: ScratchProject) -> 
         await run(project)
     with pytest.raises(AdapterError, match="is damaged"):
         findings.refusal(place, "production", built(project))
+
+
+async def evidence(project: ScratchProject, digest: str) -> ReleaseBuilt:
+    """Run what is checked out, and keep what was said with a release, as a run does that builds one."""
+    prepared = pipeline.prepare(project.open(), RunRequest())
+    end = await pipeline.execute(prepared, Silent(), cancel=asyncio.Event())
+    findings.keep_evidence(prepared, findings.assess(prepared, end.results).scan, digest)
+    return msgspec.structs.replace(built(project, "HEAD"), digest=digest)
+
+
+async def test_a_release_is_judged_by_what_is_in_it(project: ScratchProject) -> None:
+    project.repository.commit("feat: x", {"b.txt": CRITICAL})
+    old = await evidence(project, "sha256:old")
+    project.repository.git("switch", "--quiet", "--create", "hotfix/x")
+    project.repository.commit("fix: x", {"b.txt": "fine\n"})
+    hotfix = await evidence(project, "sha256:hotfix")
+    place = project.open()
+    assert findings.refusal(place, "production", hotfix) is None, "main has it still, and this release does not"
+    assert findings.refusal(place, "production", old) is not None
+    project.repository.git("switch", "--quiet", "main")
+    project.repository.git("merge", "--quiet", "hotfix/x")
+    await run(project)
+    assert "b.txt:1" in (findings.refusal(place, "production", old) or ""), "main is rid of it, and this release is not"
+    assert findings.refusal(place, "production", hotfix) is None
+
+
+async def test_what_a_database_says_later_holds_for_releases_that_were_built_before(
+    project: ScratchProject, tmp_path: Path
+) -> None:
+    audit = '[jobs.audit]\nstage = "quality"\nrun = "cp {} {{out}}/a"\nreports = {{ sarif = "a" }}\ncache_s = 60\n'
+    (tmp_path / "database").write_text(sarif())
+    project.repository.commit("ci: audit", {"openbell.toml": SCANNED + audit.format(tmp_path / "database")})
+    one = await evidence(project, "sha256:one")
+    assert findings.refusal(project.open(), "production", one) is None
+    (tmp_path / "database").write_text(sarif(("PYSEC-1", "9.8", "m")))
+    assert rules(await run(project, kind="schedule", fresh=True)) == ["PYSEC-1"]
+    assert "PYSEC-1" in (findings.refusal(project.open(), "production", one) or "")

@@ -7,16 +7,19 @@ decided by `openbell.core.findings`.
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from openbell.core.findings import Change, Entry, Scan, record
 from openbell.ports import AdapterError
 
 SYSTEM = "findings"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+RELEASES_KEPT = 200
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS findings (branch TEXT, id TEXT, entry BLOB, PRIMARY KEY (branch, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS history (
@@ -24,6 +27,7 @@ CREATE TABLE IF NOT EXISTS history (
   PRIMARY KEY (branch, id, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS jobs (branch TEXT, job TEXT, last BLOB, PRIMARY KEY (branch, job)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS releases (digest TEXT PRIMARY KEY, at_s REAL, scan BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS untold (branch TEXT, id TEXT, PRIMARY KEY (branch, id)) WITHOUT ROWID;
 """
 
@@ -99,7 +103,7 @@ class Ledger:
             known = {last.job: last for last in _jobs(connection, branch)}
             for last in jobs:
                 earlier = known[last.job].looked_at_s if last.job in known else None
-                kept = last if last.looked_at_s is not None else msgspec.structs.replace(last, looked_at_s=earlier)
+                kept = last if last.looked_at_s is not None else replace(last, looked_at_s=earlier)
                 connection.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)", (branch, last.job, _ENCODE(kept)))
         return entries, changes
 
@@ -116,6 +120,31 @@ class Ledger:
             if connection:
                 pairs = [(branch, id_) for id_ in ids]
                 connection.executemany("DELETE FROM untold WHERE branch = ? AND id = ?", pairs)
+
+    def keep_release(self, digest: str, scan: Scan) -> None:
+        """Keep what the run said that built a release; the newest run of the same content counts."""
+        jobs = tuple(replace(job, files=tuple(job.files)) for job in scan.jobs)
+        content = zlib.compress(_ENCODE(replace(scan, tree=tuple(scan.tree), jobs=jobs)), 1)
+        with self._open(write=True) as connection:
+            if connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO releases VALUES (?, ?, ?)", (digest, scan.moment.at_s, content)
+                )
+                newest = "SELECT digest FROM releases ORDER BY at_s DESC LIMIT ?"
+                connection.execute(f"DELETE FROM releases WHERE digest NOT IN ({newest})", (RELEASES_KEPT,))  # noqa: S608
+
+    def has_release(self, digest: str) -> bool:
+        """Whether it is known what the run said that built a release."""
+        return self.release(digest) is not None
+
+    def release(self, digest: str) -> Scan | None:
+        """Return what the run said that built a release; None when that is not known."""
+        with self._open() as connection:
+            # Ledgers of an earlier openbell had no releases.
+            if connection is None or connection.execute("PRAGMA user_version").fetchone()[0] < SCHEMA_VERSION:
+                return None
+            row = connection.execute("SELECT scan FROM releases WHERE digest = ?", (digest,)).fetchone()
+        return _decode_scan(row[0]) if row else None
 
     @contextlib.contextmanager
     def _open(self, *, write: bool = False) -> Iterator[sqlite3.Connection | None]:
@@ -146,7 +175,7 @@ class Ledger:
             raise AdapterError(SYSTEM, "open", message, effect="not_applied")
         if version < SCHEMA_VERSION and write:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        return version == SCHEMA_VERSION or write
+        return version >= 1 or write
 
     def _explain(self, error: Exception) -> str:
         text = str(error)
@@ -162,7 +191,18 @@ class Ledger:
 
 _ENCODE = msgspec.json.encode
 _ENTRY = msgspec.json.Decoder(Entry)
+_SCAN = msgspec.json.Decoder(Scan)
 _LAST = msgspec.json.Decoder(LastLook)
+
+
+def _decode_scan(content: bytes) -> Scan | None:
+    """Read what a run said; damaged it is as good as unknown."""
+    try:
+        scan = _SCAN.decode(zlib.decompress(content))
+    except (zlib.error, msgspec.DecodeError):
+        return None
+    jobs = tuple(replace(job, files=dict.fromkeys(job.files)) for job in scan.jobs)
+    return replace(scan, tree=dict.fromkeys(scan.tree), jobs=jobs)
 
 
 def _entries(connection: sqlite3.Connection, branch: str) -> dict[str, Entry]:

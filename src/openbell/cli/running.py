@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -18,13 +18,15 @@ from openbell.cli.finding_lines import finding_lines
 from openbell.cli.slowness import slow_lines
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
 from openbell.core.diagnosis import Diagnosis
-from openbell.core.findings_documents import RunFindings
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
 from openbell.wiring import pipeline, releases, run_record
 from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
+
+if TYPE_CHECKING:
+    from openbell.wiring.findings import Assessment
 
 T = TypeVar("T")
 
@@ -143,18 +145,20 @@ def _finish(
     notes: list[str] = []
     deployments: list[Deployment] = []
     built: releases.ReleaseBuilt | None = None
-    found_findings: RunFindings | None = None
+    assessed: Assessment | None = None
     try:
-        found_findings = assess(prepared, results)
+        assessed = assess(prepared, results)
     except (AdapterError, ConfigurationError) as error:
         notes.append(f"What was found cannot be judged: {error.message if isinstance(error, AdapterError) else error}")
     # What cannot be compared is no pass either.
-    if outcome == "success" and (notes or (found_findings and found_findings.failing)):
+    if outcome == "success" and (notes or (assessed and assessed.document.failing)):
         outcome = "failure"
     if outcome == "success":
         try:
             built, note = pipeline.build_release(prepared, results)
             notes += [note] if note else []
+            if built is not None and assessed is not None:
+                _keep_evidence(prepared, assessed, built.digest)
         except AdapterError as error:
             outcome, notes = "failure", [f"No release: {error.message}"]
         if built is not None and not releases.is_recorded(prepared.place.state, built):
@@ -168,14 +172,20 @@ def _finish(
             notes.append(f"Not deployed to {', '.join(prepared.plan.environments)}: {why}.")
     found = pipeline.document(
         prepared, outcome, results, release=built.digest if built else None, deployments=deployments, notes=notes,
-        findings=found_findings,
+        findings=assessed.document if assessed else None,
         diagnoses=diagnose_failures(prepared, results),
     )  # fmt: skip
     pipeline.save(prepared, found)
     return found, built.version if built else ""
 
 
-def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings | None:
+def _keep_evidence(prepared: PreparedRun, assessed: "Assessment", digest: str) -> None:
+    from openbell.wiring import findings
+
+    findings.keep_evidence(prepared, assessed.scan, digest)
+
+
+def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> "Assessment | None":
     """Take what scanners found into the ledger, or compare it; tell people of what is severe.
 
     None without scanners, and for the part of a run that another machine gathers: it is judged there, as a whole.
@@ -187,7 +197,7 @@ def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> RunFindings
     assessment = findings.assess(prepared, results)
     if assessment.tell_about:
         run_until_done(findings.tell_by_journal(prepared.place, assessment.tell_about))
-    return assessment.document
+    return assessment
 
 
 def diagnose_failures(prepared: PreparedRun, results: tuple[JobResult, ...]) -> dict[str, Diagnosis]:

@@ -70,10 +70,11 @@ def scan(
 
 def _finish(prepared: PreparedRun, results: tuple[JobResult, ...]) -> ScanDocument:
     """Take what was found into the ledger, tell people, and keep the documents of the scan and of its run."""
-    said = assess(prepared, results)
-    if said is None:
+    assessed = assess(prepared, results)
+    if assessed is None:
         message = 'no job of the scan reports findings: give one reports = { sarif = "FILE" }.'
         raise UsageError(message)
+    said = assessed.document
     place, run = prepared.place, prepared.workplace.run
     overview = findings_overview.look_at(place, said.branch)
     blocking = overview.narrow(overview.blocking).findings if overview else ()

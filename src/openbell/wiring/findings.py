@@ -11,7 +11,7 @@ import msgspec
 
 from openbell.adapters import git
 from openbell.adapters.ledger import LastLook, Ledger
-from openbell.core.findings import Change, JobScan, Moment, Scan, record
+from openbell.core.findings import Change, Entry, JobScan, Moment, Scan, record
 from openbell.core.findings_documents import RunFindings, day, describe, document
 from openbell.core.findings_policy import Stood, added, blocking, count, failing, stand
 from openbell.core.matrix import legs
@@ -33,6 +33,7 @@ class Assessment(msgspec.Struct, frozen=True):
     """What became of a run's findings: the document of it, and the branch whose people must be told, if any."""
 
     document: RunFindings
+    scan: Scan
     tell_about: str = ""
 
 
@@ -67,7 +68,7 @@ def assess(prepared: PreparedRun, results: Sequence[JobResult]) -> Assessment:
         failing=tuple(entry.id for entry in failing(brought, place.project.findings)) if judged else (),
         note=f"{branch} has been scanned at a later commit, so its ledger stays as it is." if older else "",
     )
-    return Assessment(said, branch if recorded and ledger.untold(branch) else "")
+    return Assessment(said, scan, branch if recorded and ledger.untold(branch) else "")
 
 
 async def tell_by_journal(place: OpenProject, branch: str) -> None:
@@ -225,9 +226,8 @@ def refusal(place: OpenProject, environment: str, built: ReleaseBuilt) -> str | 
     if not known:
         return None
     branch = branch_of(place, built, known)
-    waivers = Waivers(place.root).all
-    stood = stand(ledger.entries(branch).values(), place.project.findings, waivers, now_s=time.time())
-    found = blocking(stood)
+    entries = _as_in_release(place, ledger.entries(branch), ledger.release(built.digest))
+    found = blocking(stand(entries.values(), place.project.findings, Waivers(place.root).all, now_s=time.time()))
     if not found:
         return None
     head = f"{environment} is blocked by {_counted(found)} of {branch}:"
@@ -241,6 +241,31 @@ def refusal(place: OpenProject, environment: str, built: ReleaseBuilt) -> str | 
 
 
 BLOCKING_SHOWN = 5
+
+
+def keep_evidence(prepared: PreparedRun, scan: Scan, digest: str) -> None:
+    """Keep what a run said with the release that it built, unless nothing was executed and it is known already."""
+    ledger = Ledger(prepared.place.state.findings)
+    if not (prepared.is_known and ledger.has_release(digest)):
+        ledger.keep_release(digest, scan)
+
+
+def _as_in_release(place: OpenProject, entries: Mapping[str, Entry], scan: Scan | None) -> Mapping[str, Entry]:
+    """Say what of a branch's findings is in a release: not what its own run has looked for and not found, but what it
+    has found although the branch is rid of it.
+
+    What a database says may have come after the release: there the later word counts.
+    """
+    if scan is None:
+        return entries
+    found, changes = record(entries, scan)
+    for change in changes:
+        before = entries.get(change.entry.id)
+        if change.kind == "fixed" and before is not None and before.last.at_s > scan.moment.at_s:
+            jobs = [place.project.jobs[name] for name in before.jobs if name in place.project.jobs]
+            if any(job.cache_s is not None for job in jobs):
+                found[before.id] = before
+    return found
 
 
 def _counted(found: Sequence[Stood]) -> str:
