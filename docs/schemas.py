@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from openbell.cli.cache import CacheDocument
 from openbell.cli.project import CheckDocument
 from openbell.core.timing import Timing
 from openbell.wiring.demo import DemoReport
@@ -33,6 +34,7 @@ class Printed(NamedTuple):
 
 PRINTED: dict[str, Printed] = {
     "explain": Printed(Explained, ("explain",), "why results of jobs would be reused, or not"),
+    "cache": Printed(CacheDocument, ("cache",), "how much of what jobs left is kept, and what was removed"),
     "verify": Printed(Verification, ("verify",), "reused results that were executed again, and how they differ"),
     "check": Printed(CheckDocument, ("check",), "what would run, and why"),
     "run": Printed(RunDocument, ("run",), "a run and its jobs; `log` without a job prints it too"),

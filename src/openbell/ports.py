@@ -15,6 +15,7 @@ from openbell.core.pipeline import JobNode, JobResult
 if TYPE_CHECKING:
     # Not imported when openbell starts: a run in which everything is cached needs no event loop.
     import asyncio
+    from pathlib import Path
 
 Effect = Literal["not_applied", "unknown"]
 E = TypeVar("E")
@@ -112,6 +113,25 @@ class MetricSource(Protocol):
 
     async def sample(self, slot: str) -> Sample:
         """What the slot did since the previous call; `observed` is false when there is no data."""
+
+
+class Blobs(Protocol):
+    """A store of contents by name that machines share. Its methods block, and may be called from several threads.
+
+    They raise a retryable `AdapterError` when it cannot be reached or refuses. Who asks checks what is returned.
+    """
+
+    def get(self, name: str, target: "Path", *, size_bytes_max: int) -> bool:
+        """Write a content to a file; False when there is none. What is too large is refused."""
+
+    def put(self, name: str, source: "Path") -> None:
+        """Keep a file's content under a name; a reader sees all of it or nothing."""
+
+    def remove(self, name: str) -> None:
+        """Remove a content, if it is there."""
+
+    def close(self) -> None:
+        """Let connections go; nothing is asked any more."""
 
 
 class Notifier(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openbell.adapters.store import Store, Stored, hash_file
+from openbell.adapters.store import ORPHAN_S, RECENT_S, Store, Stored, Usage, hash_file
 from openbell.core.fingerprint import fingerprint, write_manifest
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import Job
@@ -129,3 +129,75 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", refuse)
+
+
+DAY_S = 86_400.0
+
+
+def kept_of(store: Store, tmp_path: Path, name: str, content: str, *, used_s: float) -> str:
+    """Keep a result with one output, last used at some time."""
+    (tmp_path / "file").write_text(content)
+    fingerprint_ = name * 64
+    output = store.add(tmp_path / "file", "x")
+    result = msgspec.structs.replace(RESULT, id=name, fingerprint=fingerprint_, outputs=(output,))
+    store.keep(Stored("r", used_s, result), MANIFEST, tmp_path / "nolog")
+    os.utime(store.root / "results" / (name * 2) / fingerprint_ / "result.json", (used_s, used_s))
+    return fingerprint_
+
+
+def left(store: Store) -> list[str]:
+    return sorted(path.name[0] for path in (store.root / "results").glob("??/*"))
+
+
+def test_what_was_used_least_recently_goes_first(store: Store, tmp_path: Path) -> None:
+    now_s = 100 * DAY_S
+    kept_of(store, tmp_path, "a", "x" * 100_000, used_s=now_s - 3 * DAY_S)
+    kept_of(store, tmp_path, "b", "y" * 100_000, used_s=now_s - 5 * DAY_S)
+    kept_of(store, tmp_path, "c", "x" * 100_000, used_s=now_s - 1 * DAY_S)
+    usage = store.usage(now_s=now_s)
+    assert (usage.results, usage.objects, usage.unused_s) == (3, 2, 5 * DAY_S)
+    assert store.evict(usage.size_bytes, now_s=now_s) == Usage(0, 0, 0, 0.0)
+    removed = store.evict(150_000, now_s=now_s)
+    assert removed is not None
+    assert (removed.results, removed.objects, left(store)) == (1, 1, ["a", "c"])
+    removed = store.evict(100_000, now_s=now_s)
+    assert removed is not None
+    assert (removed.results, removed.objects) == (2, 1), "a content goes with the last that names it"
+    assert store.usage(now_s=now_s).size_bytes == 0
+
+
+def test_what_is_pinned_recent_or_in_use_stays(store: Store, tmp_path: Path) -> None:
+    now_s = 100 * DAY_S
+    pinned = kept_of(store, tmp_path, "a", "a", used_s=now_s - 9 * DAY_S)
+    kept_of(store, tmp_path, "b", "b", used_s=now_s - RECENT_S / 2)
+    kept_of(store, tmp_path, "c", "c", used_s=now_s - DAY_S)
+    with store.in_use(), store.in_use():
+        assert store.evict(0, now_s=now_s) is None
+    assert left(store) == ["a", "b", "c"]
+    assert store.evict(0, pinned=frozenset([pinned]), now_s=now_s) is not None
+    assert left(store) == ["a", "b"]
+    assert store.find(pinned) is not None
+
+
+def test_being_found_counts_as_use(store: Store, tmp_path: Path) -> None:
+    fingerprint_ = kept_of(store, tmp_path, "a", "a", used_s=1000.0)
+    assert store.find(fingerprint_) is not None
+    assert store.usage().unused_s < DAY_S
+
+
+def test_contents_that_nobody_names_go_after_a_while(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("nobody's")
+    output = store.add(tmp_path / "file", "x")
+    now_s = store.content(output).stat().st_mtime
+    store.evict(10**9, now_s=now_s + ORPHAN_S - 1)
+    assert store.has(output)
+    store.evict(10**9, now_s=now_s + ORPHAN_S + 1)
+    assert not store.has(output)
+
+
+def test_a_damaged_result_is_the_first_to_go(store: Store, tmp_path: Path) -> None:
+    fingerprint_ = kept_of(store, tmp_path, "a", "a", used_s=1000.0)
+    (store.root / "results/aa" / fingerprint_ / "result.json").write_text("{")
+    removed = store.evict(0)
+    assert removed is not None
+    assert (removed.results, left(store)) == (1, [])

@@ -1,11 +1,13 @@
-"""`explain` and `verify` as a person meets them."""
+"""`explain`, `verify` and `cache` as a person meets them."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from openbell.adapters.store import Store
 from openbell.cli.parser import parse_and_run
 from tests.fakes.projects import QUICK, ScratchProject, isolate
 
@@ -62,3 +64,40 @@ def test_verify_names_what_differs_and_fails(call: Call) -> None:
 def test_a_sample_that_is_none_is_refused(call: Call, sample: str) -> None:
     code, _, err = call("verify", f"--sample={sample}")
     assert (code, err) == (2, f'--sample {sample}: write a number from 1, or "all".\n')
+
+
+def test_cache_says_how_much_is_kept_and_removes_it(call: Call) -> None:
+    call("run", "--no-deploy")
+    code, out, _ = call("cache")
+    assert code == 0
+    assert "5 results and 2 files that jobs left: 0.0 MB of 5,000.0 MB in " in out
+    assert "Not shared with other machines" in out
+    code, out, _ = call("cache", "clean", "--all", "--json")
+    found = json.loads(out)
+    assert (code, found["removed"]["results"], found["results"]) == (0, 0, 5), "what was just used stays"
+    with Store(Path(".openbell/store").absolute()).in_use():
+        code, out, err = call("cache", "clean")
+    assert (code, out) == (1, "")
+    assert "a run is in progress" in err
+
+
+def test_what_a_release_stands_on_stays(call: Call) -> None:
+    call("run", "--no-deploy")
+    for file in Path(".openbell/store/results").glob("*/*/result.json"):
+        os.utime(file, (1000, 1000))
+    found = json.loads(call("cache", "clean", "--all", "--json")[1])
+    assert (found["removed"]["results"], found["results"]) == (0, 5), "each job is evidence of the release"
+    for file in Path(".openbell/releases").glob("*/evidence.json"):
+        file.write_text("[]")
+    found = json.loads(call("cache", "clean", "--all", "--json")[1])
+    assert (found["removed"]["results"], found["results"], found["size_bytes"]) == (5, 0, 0)
+    assert call("run", "--no-deploy")[0] == 0
+
+
+@pytest.mark.parametrize("remote", ["shared", "ftp://host/x", "https://me:secret@host/x", "s3://", "s3://Bucket", "/"])
+def test_a_place_that_is_none_is_refused(call: Call, remote: str) -> None:
+    Path("openbell.toml").write_text(f'{QUICK}[cache]\nremote = "{remote}"\n')
+    code, _, err = call("cache")
+    assert (code == 2) == (remote != "/")
+    assert "secret" not in err
+    assert code == 0 or 'is no place for results. Write "/FOLDER"' in err

@@ -9,12 +9,16 @@ meanwhile. A result that cannot be read, or whose objects are gone, is no result
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -24,6 +28,11 @@ from openbell.ports import AdapterError
 
 SYSTEM = "store"
 CHUNK_BYTES = 1 << 20
+ORPHAN_S = 7 * 86_400.0
+"""So long a content is kept that no result names: a run that is gone on with may need it."""
+
+RECENT_S = 3600.0
+"""What was used in this time may be about to be used by a run that has not begun its jobs yet."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -34,6 +43,27 @@ class Stored(msgspec.Struct, frozen=True):
     result: JobResult
 
 
+_READER = msgspec.json.Decoder(Stored)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How much is kept, or was removed: results, contents, their size, and since when the oldest was not used."""
+
+    results: int
+    objects: int
+    size_bytes: int
+    unused_s: float
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A kept result as eviction sees it: when it was last used (Unix seconds), its own size, the contents it names."""
+
+    fingerprint: str
+    used_s: float
+    size_bytes: int
+    objects: frozenset[str]
+
+
 class Store:
     """Results and objects below one folder; several processes may use it at once."""
 
@@ -41,11 +71,15 @@ class Store:
         self.root = root
 
     def find(self, fingerprint: str) -> Stored | None:
-        """Return the result of a fingerprint, or None when there is none that is whole."""
+        """Return the result of a fingerprint, or None when there is none that is whole; it counts as used now."""
+        file = f"{self._folder(fingerprint)}/result.json"
         try:
-            stored = msgspec.json.decode((self._folder(fingerprint) / "result.json").read_bytes(), type=Stored)
+            with open(file, "rb") as content:  # noqa: PTH123 (once per job of a run in which all is known)
+                stored = _READER.decode(content.read())
         except (OSError, msgspec.DecodeError):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(file)
         return stored if self.holds(stored.result.outputs) else None
 
     def holds(self, outputs: Iterable[Output]) -> bool:
@@ -88,6 +122,19 @@ class Store:
                 Path(copy.name).rename(target)
             return Output(path, sha256, size, executable=bool(file.stat().st_mode & 0o100))
 
+    @property
+    def incoming(self) -> Path:
+        """Where contents wait that are not known to be what they should be."""
+        return self.root / "incoming"
+
+    def has(self, output: Output) -> bool:
+        """Say whether a content is kept here."""
+        return self._object(output.sha256).is_file()
+
+    def content(self, output: Output) -> Path:
+        """Return the file with a kept content; whoever sends it away has its hash checked where it arrives."""
+        return self._object(output.sha256)
+
     def fetch(self, output: Output, folder: Path) -> Path:
         """Write a kept file into a folder under its path; raises `AdapterError` when its content is not what it was."""
         target = folder / output.path
@@ -102,6 +149,110 @@ class Store:
                 message = f"{output.path} was damaged in the store and is removed from it. Run again."
                 raise AdapterError(SYSTEM, "fetch", message, effect="not_applied")
         return target
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep everything that is here from being removed while the block lasts."""
+        with self._lock_file() as file:
+            if file is not None:
+                fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    @contextlib.contextmanager
+    def _lock_file(self) -> Iterator[BinaryIO | None]:
+        """Open the file that is locked; None where it cannot be written: then nothing can be removed either."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / "lock").open("ab")
+        except OSError:
+            yield None
+            return
+        with file:
+            yield file
+
+    def usage(self, *, now_s: float | None = None) -> "Usage":
+        """Count what is kept: results, contents, and their size. `unused_s` is since when the oldest was not used."""
+        entries, objects = self._entries(), self._sizes("objects")
+        size = sum(entry.size_bytes for entry in entries) + sum(objects.values())
+        now_s = time.time() if now_s is None else now_s
+        oldest_s = min((entry.used_s for entry in entries), default=now_s)
+        return Usage(len(entries), len(objects), size, max(0.0, now_s - oldest_s))
+
+    def evict(
+        self, size_bytes_max: int, *, pinned: frozenset[str] = frozenset(), now_s: float | None = None
+    ) -> "Usage | None":
+        """Remove what was used least recently until no more than so much is kept; returns what was removed.
+
+        Never what is `pinned` (fingerprints), what was used in the last `RECENT_S`, or anything while a run uses the
+        store: then the answer is None. A content goes with the last result that names it.
+        """
+        now_s = time.time() if now_s is None else now_s
+        with self._lock_file() as file:
+            if file is None:
+                return None
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            return self._evict(size_bytes_max, pinned, now_s)
+
+    def _evict(self, size_bytes_max: int, pinned: frozenset[str], now_s: float) -> "Usage":
+        objects, entries = self._sizes("objects"), self._entries()
+        named = Counter(sha256 for entry in entries for sha256 in entry.objects)
+        size = sum(entry.size_bytes for entry in entries) + sum(objects.values())
+        removed, contents, before = 0, 0, size
+
+        def drop(sha256: str) -> int:
+            freed = objects.pop(sha256, 0)
+            self._object(sha256).unlink(missing_ok=True)
+            return freed
+
+        for sha256 in [name for name in objects if name not in named]:
+            if self._age_s(self._object(sha256), now_s) > ORPHAN_S:
+                size -= drop(sha256)
+                contents += 1
+        for entry in sorted(entries, key=lambda entry: entry.used_s):
+            if size <= size_bytes_max:
+                break
+            if entry.fingerprint in pinned or now_s - entry.used_s < RECENT_S:
+                continue
+            shutil.rmtree(self._folder(entry.fingerprint), ignore_errors=True)
+            size, removed = size - entry.size_bytes, removed + 1
+            for sha256 in entry.objects:
+                named[sha256] -= 1
+                if not named[sha256]:
+                    size -= drop(sha256)
+                    contents += 1
+        return Usage(removed, contents, before - size, 0.0)
+
+    def _entries(self) -> list["_Entry"]:
+        entries = []
+        for folder in (self.root / "results").glob("??/*"):
+            if folder.name.startswith("."):
+                continue
+            try:
+                stored = msgspec.json.decode((folder / "result.json").read_bytes(), type=Stored)
+                used_s = (folder / "result.json").stat().st_mtime
+                objects = frozenset(output.sha256 for output in stored.result.outputs)
+            except (OSError, msgspec.DecodeError):
+                used_s, objects = 0.0, frozenset()
+            with contextlib.suppress(FileNotFoundError):
+                size = sum(path.stat().st_size for path in folder.iterdir())
+                entries.append(_Entry(folder.name, used_s, size, objects))
+        return entries
+
+    def _sizes(self, name: str) -> dict[str, int]:
+        sizes = {}
+        for path in (self.root / name).glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[path.name] = path.stat().st_size
+        return sizes
+
+    def _age_s(self, path: Path, now_s: float) -> float:
+        try:
+            return now_s - path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def log(self, fingerprint: str) -> Path:
         """Return the file with the log of a kept result."""

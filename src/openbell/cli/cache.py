@@ -1,20 +1,23 @@
-"""`explain` and `verify`: why a result is reused or not, and whether it may be."""
+"""`explain`, `verify` and `cache`: why a result is reused or not, whether it may be, and how much is kept."""
 
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import msgspec
 from cyclopts import Parameter
 
+from openbell.adapters.store import Store, Usage
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli.interruption import calling
 from openbell.cli.progress import GLYPHS, WAITING
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, counted, print_json, say
 from openbell.core.fingerprint import Difference
+from openbell.core.narrative import duration
 from openbell.core.project import COMMIT_STAGES
 from openbell.ports import AdapterError
-from openbell.wiring import explanation, verification
+from openbell.wiring import eviction, explanation, verification
 from openbell.wiring.explanation import Explained, Explanation
 from openbell.wiring.pipeline import RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
@@ -159,3 +162,82 @@ def _tell(one: verification.VerifiedJob) -> None:
         say(f"      {line}")
     if one.folder:
         say(f"      what it left now: {one.folder}")
+
+
+class CacheDocument(msgspec.Struct, frozen=True):
+    """`openbell cache --json`; described in docs/schema/cache.json. `removed` is what `clean` took away."""
+
+    folder: str
+    results: int
+    objects: int
+    size_bytes: int
+    size_bytes_max: int
+    unused_s: float
+    remote: str
+    removed: Usage | None = None
+
+
+def cache(
+    action: Literal["status", "clean"] = "status",
+    /,
+    *,
+    all: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 (the name of the option)
+    policy: list[str] | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Say how much of what jobs left is kept on this machine, or remove what was used least recently.
+
+    What a run in progress needs is never removed, nor what the evidence of a release names. A run ends with the same
+    cleaning.
+
+    Parameters
+    ----------
+    action
+        "status", or "clean": remove until the limit of [cache] size_max_mb is kept.
+    all
+        Remove all that may be removed, not only what is above the limit.
+    policy
+        A file laid over openbell.toml; may be repeated.
+    json
+        Print one JSON document on standard output.
+    """
+    try:
+        place = open_project(Path.cwd(), tuple(policy or ()))
+    except ConfigurationError as error:
+        return complain(str(error))
+    removed: Usage | None = None
+    if action == "clean":
+        removed = eviction.evict(place, size_bytes_max=0 if all else None)
+        if removed is None:
+            message = "a run is in progress, and nothing is removed meanwhile. Repeat when it has ended."
+            return complain(message, code=FAILED)
+    kept, limit = Store(place.state.store).usage(), place.project.cache.size_max_mb * eviction.MB
+    found = CacheDocument(
+        str(place.state.store), kept.results, kept.objects, kept.size_bytes, limit, round(kept.unused_s),
+        place.project.cache.remote, removed,
+    )  # fmt: skip
+    if json:
+        print_json(found)
+    else:
+        for line in _cache_lines(found):
+            say(line, stream=sys.stdout)
+    return DONE
+
+
+def _cache_lines(found: CacheDocument) -> list[str]:
+    lines = []
+    if found.removed:
+        what = f"{counted(found.removed.results, 'result')} and {counted(found.removed.objects, 'file')}"
+        lines.append(f"Removed {what}: {_megabytes(found.removed.size_bytes)}.")
+    lines.append(
+        f"{counted(found.results, 'result')} and {counted(found.objects, 'file')} that jobs left: "
+        f"{_megabytes(found.size_bytes)} of {_megabytes(found.size_bytes_max)} in {found.folder}"
+    )
+    if found.results:
+        lines.append(f"The oldest was not used for {duration(found.unused_s)}.")
+    lines.append(f"Shared: {found.remote}" if found.remote else "Not shared with other machines ([cache] remote).")
+    return lines
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / eviction.MB:,.1f} MB"

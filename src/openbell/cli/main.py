@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "log": Command("Project", "run", "show the log of a job"),
     "explain": Command("Project", "cache", "why a job's result would be reused, or not"),
     "verify": Command("Project", "cache", "execute jobs whose results would be reused, and compare"),
+    "cache": Command("Project", "cache", "how much of what jobs left is kept here; remove what is not used"),
     "fingerprint": Command("Project", "fingerprint", "under which name a job's result may be kept elsewhere"),
     "image build": Command("Project", "image", "build an image of containers, push it, and name it by its digest"),
     "deploy": Command("Deliver", "deploy", "bring a release into an environment"),

@@ -310,6 +310,18 @@ class KnownFailure(Frozen, frozen=True, kw_only=True):
     exit_codes: tuple[int, ...] = ()
 
 
+class Cache(Frozen, frozen=True, kw_only=True):
+    """`[cache]`: where results are kept besides this machine, and how much of them is kept here.
+
+    `remote` is a folder ("/mnt/results"), "http://..." or "https://...", or "s3://BUCKET/PREFIX". With `push`, what
+    passes here is written there, except by pull requests and by jobs that have secrets.
+    """
+
+    remote: str = ""
+    push: bool = True
+    size_max_mb: int = 5000
+
+
 class Branches(Frozen, frozen=True, kw_only=True):
     """`[branches]`: which branches and tags are built after their tests pass; all others are only tested.
 
@@ -367,6 +379,7 @@ class Project(Frozen, frozen=True, kw_only=True):
 
     project: ProjectInfo
     branches: Branches = Branches()
+    cache: Cache = Cache()
     jobs: dict[str, Job] = {}
     diagnoses: tuple[KnownFailure, ...] = ()
     targets: Targets = Targets()

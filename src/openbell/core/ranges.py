@@ -12,6 +12,7 @@ import msgspec
 
 from openbell.core.project import (
     Approval,
+    Cache,
     Environment,
     FindingsPolicy,
     Job,
@@ -63,6 +64,7 @@ RANGES: dict[type[msgspec.Struct], dict[str, Range]] = {
         ("test_s", "build_s", "staging_s", "production_s", "total_s", "deployments"), Range(1, WEEK_S)
     ),
     KnownFailure: {"exit_codes": Range(-64, 255, "A negative one is the number of a signal.")},
+    Cache: {"size_max_mb": Range(10, 10_000_000, "A run needs room for what its jobs leave.")},
     Service: {"drain_timeout_s": Range(0.1, 3600)},
     Environment: {"replicas": Range(1, 1000), "approval_timeout_s": Range(1, MONTH_S)},
     Approval: {"required": Range(1, 100, "Leave approval out when nobody has to approve.")},

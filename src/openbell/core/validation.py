@@ -15,6 +15,7 @@ from openbell.core.pipeline import job_id, slug
 from openbell.core.places import check_places, place_name, places
 from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project, Target
 from openbell.core.ranges import check_numbers
+from openbell.core.remote import check_remote
 from openbell.core.texts import check_texts, suggest
 from openbell.core.workflow_rules import check_workflows
 
@@ -49,6 +50,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
     return (
         *check_numbers(project),
         *check_texts(project),
+        *check_remote(project),
         *_check_names(project),
         *_check_jobs(project),
         *_check_cycles(project.jobs),

@@ -41,6 +41,8 @@ def explain(place: OpenProject, request: RunRequest, *, against: str | None = No
     Raises `UsageError` for a job or a run that is not there, and `AdapterError`.
     """
     examined = examine(place, request)
+    if examined.shared:
+        examined.shared.close()
     store = Store(place.state.store)
     jobs = tuple(_explain(place, examined, store, node, against) for node in examined.graph)
     return Explained(examined.snapshot.commit.id, bool(examined.snapshot.dirty), jobs)

@@ -4,8 +4,10 @@ For a commit whose jobs are all cached this is most of what happens, so it impor
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +16,12 @@ from openbell.adapters.store import Store, Stored
 from openbell.core.fingerprint import Manifest, explain_difference, fingerprint, write_manifest
 from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.project import TriggerKind
+from openbell.wiring.project import OpenProject
 from openbell.wiring.surroundings import FIXED, Inputs, select_files, service_versions, tool_versions
+
+if TYPE_CHECKING:
+    from openbell.wiring.shared_store import SharedStore
 
 NOT_CHECKED_S = 900.0
 """A job that could not check is asked again after this time: its reason (no network, say) passes."""
@@ -61,6 +68,32 @@ def fingerprints(
 
 def _services_of(node: JobNode) -> list[str]:
     return [f"service {name}" for name in node.job.services]
+
+
+def look_elsewhere(
+    place: OpenProject,
+    kind: TriggerKind,
+    fingerprints_: Mapping[str, str],
+    graph: Sequence[JobNode],
+) -> "tuple[SharedStore, dict[str, JobResult]]":
+    """Look in the project's shared store for the results of a graph: those that may be reused, and the store.
+
+    What the run makes goes there, too; where there is nothing to write it is closed already.
+    """
+    from openbell.wiring.shared_store import open_shared
+
+    shared = open_shared(place.project, Store(place.state.store), kind)
+    wanted = [node for node in graph if node.job.cache and not node.job.secrets]
+    found = shared.find(fingerprints_[node.id] for node in wanted)
+    hits: dict[str, JobResult] = {}
+    for node in wanted:
+        stored = found.get(fingerprints_[node.id])
+        hit = _reuse(node, stored, time.time()) if stored else None
+        if hit:
+            hits[node.id] = msgspec.structs.replace(hit, reason=f"{hit.reason}, from the shared store")
+    if not shared.writes or len(hits) == len(graph):
+        shared.close()
+    return shared, hits
 
 
 def look_up(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from openbell.hosts.pipeline import RunEnd
+    from openbell.wiring.shared_store import SharedStore
 
 NOT_CHECKED_S, FIRST_TIME = lookup.NOT_CHECKED_S, lookup.FIRST_TIME
 RUNS_KEPT = 100
@@ -88,6 +89,7 @@ class Examined(msgspec.Struct, frozen=True):
     known: dict[str, JobResult]
     misses: dict[str, str]
     taken: dict[str, JobResult] = {}
+    shared: "SharedStore | None" = None
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
@@ -111,6 +113,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     taken: dict[str, JobResult] = {}
     resumes: str = ""
     repeats: str = ""
+    shared: "SharedStore | None" = None
 
     @property
     def is_known(self) -> bool:
@@ -219,7 +222,7 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
     workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", found.path)
     return PreparedRun(
         place, request, found.snapshot, found.plan, graph, workplace, inputs, found.manifests, hits, known,
-        found.misses, began_s, taken,
+        found.misses, began_s, taken, shared=found.shared,
     )  # fmt: skip
 
 
@@ -238,7 +241,13 @@ def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
 
         taken = shared_run.receive(request, seen.commit.id, store, full=full, graph=graph, inputs=inputs)
     known, misses = lookup.look_up(full, inputs, manifests, store, now_s=time.time())
-    return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, taken)
+    shared = None
+    if place.project.cache.remote and misses and request.use_cache:
+        missing = tuple(node for node in full if node.id in misses)
+        prints = {id_: one.fingerprint for id_, one in inputs.items()}
+        shared, found = lookup.look_elsewhere(place, request.kind, prints, missing)
+        known, misses = known | found, {id_: why for id_, why in misses.items() if id_ not in found}
+    return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, taken, shared)
 
 
 def _names(project: Project, planned: Plan, request: RunRequest) -> tuple[str, ...]:
@@ -294,15 +303,20 @@ async def execute(
 
     from openbell.hosts.pipeline import drive
     from openbell.wiring.durations import plan_by_durations, remember_durations
+    from openbell.wiring.eviction import evict
     from openbell.wiring.jobs import LocalJobRunner
     from openbell.wiring.leftovers import end_leftovers
+    from openbell.wiring.shared_store import is_untrusted
 
     store = Store(prepared.place.state.store)
-    workplace = prepared.workplace
+    workplace, shared = prepared.workplace, prepared.shared
 
     def keep(node: JobNode, result: JobResult, log: Path) -> None:
-        if node.job.cache and result.outcome in ("success", "not-checked"):
-            store.keep(Stored(workplace.run, time.time(), result), prepared.manifests[node.id], log)
+        if node.job.cache and result.outcome in ("success", "not-checked") and not is_untrusted():
+            stored = Stored(workplace.run, time.time(), result)
+            store.keep(stored, prepared.manifests[node.id], log)
+            if shared:
+                shared.leave(node, stored, prepared.manifests[node.id], log)
 
     if prepared.request.gather:
         from openbell.wiring.shared_run import Gathered
@@ -316,10 +330,14 @@ async def execute(
     try:
         await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
-        end = await drive(state, prepared.hits, runner, observer, cancel=cancel)
+        with store.in_use():
+            end = await drive(state, prepared.hits, runner, observer, cancel=cancel)
         remember_durations(end.results, prepared.place.state)
         return end
     finally:
+        if shared:
+            await asyncio.to_thread(shared.close)
+        await asyncio.to_thread(evict, prepared.place)
         for folder in (workplace.tree, workplace.folder / "work"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -364,6 +382,7 @@ def document(
         )
         for r in results
     )  # fmt: skip
+    told = prepared.shared.notes if prepared.shared else ()
     final: Literal["success", "failure", "cancelled", "waiting"] = outcome
     if outcome == "success" and any(d.outcome in ("rolled-back", "failed") for d in deployments):
         final = "failure"
@@ -372,7 +391,7 @@ def document(
     return RunDocument(
         prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
         bool(prepared.snapshot.dirty), final, release, round(duration_s, 3), jobs,
-        tuple(deployments), tuple(notes), findings, prepared.resumes, prepared.repeats,
+        tuple(deployments), (*notes, *told), findings, prepared.resumes, prepared.repeats,
         begin_at_s=round(begin_at_s, 3), parallel=slots(prepared),
     )  # fmt: skip
 

@@ -74,6 +74,8 @@ async def verify(
     The same seed takes the same sample of the same results. Raises `UsageError` (an unknown job) and `AdapterError`.
     """
     examined = await asyncio.to_thread(examine, place, request)
+    if examined.shared:
+        await asyncio.to_thread(examined.shared.close)
     verifiable = [node for node in examined.graph if _is_hit(examined.known.get(node.id))]
     if request.jobs and not verifiable:
         raise UsageError(f"no result of {', '.join(request.jobs)} would be reused. Run it first: openbell run")
@@ -88,11 +90,12 @@ async def verify(
         await asyncio.to_thread(end_leftovers)
         if chosen:
             await asyncio.to_thread(git.lay_out, examined.snapshot, folder / "tree")
-        for node in chosen:
-            if cancel.is_set():
-                break
-            done.append(await _verify_one(place, examined, node, folder, cancel))
-            on_job(done[-1])
+        with Store(place.state.store).in_use():
+            for node in chosen:
+                if cancel.is_set():
+                    break
+                done.append(await _verify_one(place, examined, node, folder, cancel))
+                on_job(done[-1])
     finally:
         await asyncio.to_thread(shutil.rmtree, folder / "tree", ignore_errors=True)
         if all(one.outcome == "same" for one in done):
