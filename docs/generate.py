@@ -5,6 +5,7 @@
 - docs/commands.md from the commands of `openbell.cli`.
 - docs/schema from the structs that commands print with `--json`.
 - .github, what `openbell render github` writes for the engine.
+- docs/failures.md from the catalogue of failures and the outputs of real tools in the tests.
 - docs/troubleshooting.md from what tests have seen, which they keep in docs/troubleshooting.json.
 
 `make docs` writes them, tests/docs compares them. Usage: python -m docs.generate
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect as shapes
 
-from docs import commands, schemas, troubleshooting
+from docs import commands, failures, schemas, troubleshooting
 from openbell.core.project import Project
 from openbell.core.ranges import RANGES, Range
 from openbell.wiring import render
@@ -212,6 +213,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "commands.md": command_line,
     "troubleshooting.md": lambda: GENERATED + "\n" + troubleshooting.page(),
+    "failures.md": lambda: GENERATED + "\n" + failures.page(),
     "schema/README.md": lambda: GENERATED + "\n" + schemas.page(),
     "schema/openbell.json": configuration_schema,
     **{f"schema/{name}.json": partial(schemas.schema, name) for name in schemas.PRINTED},

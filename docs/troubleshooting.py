@@ -15,6 +15,9 @@ how the test did it: it tells whether your case is the same.
 A release that cannot be brought up fails the step that places it. The side that serves is not touched, the side that
 was to take over is put back as it was, and the exit code says that the rollout was not done
 ([exit codes](exit-codes.md)). `openbell why` tells it again later.
+
+This page is about environments and rollouts. What a run says of jobs that fail or take long is in
+[failures of a pipeline](failures.md).
 """
 IN_A_CLUSTER = """\
 The system and the step come first, then the pod that it is about: PROJECT-SLOT-SERVICE, which is also the name of the

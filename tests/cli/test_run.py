@@ -191,6 +191,34 @@ def test_the_first_real_error_is_shown_and_not_what_follows_it(call: Call, tmp_p
     assert f"  Log:     openbell log {run} compile   (line 1)" in block
 
 
+def test_one_error_that_stops_two_jobs_is_explained_once(call: Call, tmp_path: Path) -> None:
+    job = '[jobs.{}]\nstage = "quality"\nrun = "echo src/book.c:3:5: error: expected expression; exit 1"\n'
+    _, _, err = call(
+        ScratchProject(tmp_path / "p", '[project]\nname = "x"\n' + job.format("a") + job.format("b")), "run"
+    )
+    assert err.count("    expected expression   src/book.c:3:5") == 2
+    assert err.count("  Cause:   the code does not compile") == 1
+    assert "  The same error as in a." in err
+
+
+def test_a_report_that_names_no_place_is_completed_from_the_output(call: Call, tmp_path: Path) -> None:
+    configuration = """
+[project]
+name = "x"
+[jobs.unit]
+stage = "test"
+run = '''
+printf '%s\\n' '=== FAIL: book TestKept (0.00s)' '    book_test.go:7: 3, want 2'
+echo '<testsuite><testcase name="TestKept"><failure message="Failed"/></testcase></testsuite>' > {out}/j.xml
+exit 1
+'''
+reports = { junit = "j.xml" }
+"""
+    _, _, err = call(ScratchProject(tmp_path / "p", configuration), "run")
+    block = err[err.index("\n✗ unit") :].splitlines()
+    assert block[2:4] == ["    TestKept: 3, want 2   book_test.go:7", "    TestKept   Failed"]
+
+
 def test_what_was_not_checked_is_shown_and_holds_nothing_up(call: Call, tmp_path: Path) -> None:
     job = '[jobs.audit]\nstage = "quality"\nrun = "echo no network; exit 75"\nnot_checked_exit_codes = [75]\n'
     code, _, err = call(ScratchProject(tmp_path / "p", QUICK + job), "run")

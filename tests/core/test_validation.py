@@ -36,6 +36,12 @@ def test_a_sound_configuration_has_no_problems() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        # telemetry
+        (
+            '[telemetry]\nendpoint = "http://me:secret@collector:4318"',
+            'telemetry.endpoint: endpoint = "http://me:secret@collector:4318": write http://HOST:PORT or https://HOST',
+        ),
+        ('[telemetry]\nendpoint = "collector:4318"', "write http://HOST:PORT or https://HOST, without a login"),
         # what is known of failures
         (
             '[[diagnoses]]\nmatch = "(a"\ncause = "c"\nfix = "f"',

@@ -197,6 +197,11 @@ def identity(root: Path) -> str:
     return _run(root, "config", "user.email", check=False).decode(errors="replace").strip()
 
 
+def remote_url(root: Path) -> str:
+    """Return the URL of the remote `origin` as it is configured, a login in it included; empty when there is none."""
+    return _run(root, "config", "remote.origin.url", check=False).decode(errors="replace").strip()
+
+
 def check_out(root: Path, commit: str, target: Path) -> None:
     """Write the files of a commit below the project's folder into an empty folder, as the repository has them."""
     _write_entries(root, _parse_tree(_run(root, *_ls_tree(commit))), target)

@@ -73,6 +73,50 @@ def read_now(path: Path, stream: str) -> list[Record]:
         raise AdapterError("journal", "read", _explain(error, path), effect="not_applied") from error
 
 
+def append_now(path: Path, stream: str, kind: str, payload: bytes, *, at_s: float) -> None:
+    """Append to a stream without an event loop; makes the journal where there is none. Raises `AdapterError`."""
+    try:
+        with contextlib.closing(connect(path)) as connection:
+            _append(connection, stream, kind, payload, at_s=at_s)
+    except (sqlite3.Error, OSError) as error:
+        raise AdapterError("journal", "append", _explain(error, path), effect="not_applied") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a journal for writing, made if it is not there; raises `AdapterError` for that of a newer openbell."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        # SQLite would make it readable to everybody; its own files beside it take over the mode of this one.
+        path.touch(mode=0o600)
+    connection = sqlite3.connect(path, timeout=10.0, check_same_thread=False, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        connection.close()
+        message = f"{path} was written by a newer openbell (schema {version}, this one knows {SCHEMA_VERSION})"
+        raise AdapterError("journal", "open", message, effect="not_applied")
+    if version < SCHEMA_VERSION:
+        connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
+    return connection
+
+
+def _append(
+    connection: sqlite3.Connection, stream: str, kind: str, payload: bytes, *, at_s: float, expect: int | None = None
+) -> int:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT max(sequence) FROM events WHERE stream = ?", (stream,)).fetchone()
+        sequence = int(row[0] or 0) + 1
+        if expect is not None and sequence != expect:
+            message = f"event {expect} of {stream} was written by another openbell; this one stops"
+            raise AdapterError("journal", "append", message, effect="not_applied")
+        if sequence == 1:
+            connection.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", (stream, sequence, at_s, kind, payload))
+    return sequence
+
+
 class SqliteJournal:
     """A `Journal` in one SQLite file; use as an async context manager. All access goes through one thread."""
 
@@ -95,18 +139,7 @@ class SqliteJournal:
 
         def work(connection: sqlite3.Connection) -> int:
             self._require_in_place()
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                row = connection.execute("SELECT max(sequence) FROM events WHERE stream = ?", (stream,)).fetchone()
-                sequence = (row[0] or 0) + 1
-                if expect is not None and sequence != expect:
-                    message = f"event {expect} of {stream} was written by another openbell; this one stops"
-                    raise AdapterError("journal", "append", message, effect="not_applied")
-                if sequence == 1:
-                    connection.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
-                row = (stream, sequence, at_s, kind, payload)
-                connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
-            return int(sequence)
+            return _append(connection, stream, kind, payload, at_s=at_s, expect=expect)
 
         return await self._call("append", work)
 
@@ -146,22 +179,8 @@ class SqliteJournal:
         await self._call("lease", work)
 
     def _open(self, _: sqlite3.Connection | None) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not self.path.exists():
-            # SQLite would make it readable to everybody; its own files beside it take over the mode of this one.
-            self.path.touch(mode=0o600)
-        connection = sqlite3.connect(self.path, timeout=10.0, check_same_thread=False, isolation_level=None)
+        self._connection = connect(self.path)
         self._file = self.path.stat().st_ino
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            connection.close()
-            message = f"{self.path} was written by a newer openbell (schema {version}, this one knows {SCHEMA_VERSION})"
-            raise AdapterError("journal", "open", message, effect="not_applied")
-        if version < SCHEMA_VERSION:
-            connection.executescript(_SCHEMA + f"PRAGMA user_version = {SCHEMA_VERSION};")
-        self._connection = connection
 
     def _require_in_place(self) -> None:
         """Refuse to write where nobody will read: SQLite goes on with a file that was deleted or replaced."""

@@ -23,7 +23,7 @@ from openbell.core.rollout_state import Rollout
 from openbell.hosts.local import load
 from openbell.ports import AdapterError, Journal
 from openbell.wiring import rollout_plans, rollouts, waves
-from openbell.wiring.pipeline import Deployment
+from openbell.wiring.pipeline import RUNS_KEPT, Deployment, load_run
 from openbell.wiring.project import OpenProject, open_project
 from openbell.wiring.releases import ReleaseBuilt
 from openbell.wiring.rollouts import AlreadyThereError, RefusedError, UnknownNameError
@@ -249,21 +249,31 @@ def watch(rollout: str | None = None, /, *, policy: Policy = None, json: Json = 
     return _run(work, policy)
 
 
-def why(rollout: str | None = None, /, *, policy: Policy = None, json: Json = False) -> int:
-    """Explain a rollout: each decision, with the evidence that it stood on.
+def why(rollout: str | None = None, job: str | None = None, /, *, policy: Policy = None, json: Json = False) -> int:
+    """Explain a rollout, a run or a job: each decision, with the evidence that it stood on.
 
     Parameters
     ----------
     rollout
-        The rollout's id, or that of a run over targets; the newest rollout by default.
+        The rollout's id, or that of a run over targets; the newest rollout by default. Or a run's name: then what
+        failed in it is explained ("last" is the newest run).
+    job
+        A job of that run.
     policy
         A file laid over openbell.toml; may be repeated.
     json
-        Print the events as one JSON document on standard output.
+        Print one JSON document on standard output: the rollout and its events, the run, or the job.
     """
 
     async def work(place: OpenProject, journal: Journal) -> int:
-        del place
+        run = load_run(place, rollout) if rollout is not None else None
+        if run is not None:
+            from openbell.cli.why_run import why_run
+
+            return why_run(place, run, job, json=json)
+        if job is not None:
+            known = f"Runs are kept until {RUNS_KEPT} are newer; these are: openbell runs"
+            return complain(f'there is no run "{rollout}" in {place.state.root}. {known}')
         if rollout is not None and _is_run(rollout):
             return await over_targets.why(journal, rollout, json=json)
         chosen = await _chosen(journal, rollout)
@@ -357,7 +367,21 @@ async def _drive(
     place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool, json: bool
 ) -> int:
     state = await _finish(place, journal, rollout, begun, wait=wait)
+    if state.outcome is not None:
+        await _tell(place, state)
     return await _report(journal, state, json=json)
+
+
+async def _tell(place: OpenProject, state: Rollout) -> None:
+    """Tell OpenTelemetry of a rollout that has ended, if somebody is to be told."""
+    from openbell.wiring.trace import endpoint_of
+
+    if endpoint_of(place.project):
+        from openbell.wiring.telemetry import tell_of_rollout
+
+        problem = await asyncio.to_thread(tell_of_rollout, place, rollouts.document(state), state.started_at_s)
+        if problem:
+            say(f"  {problem}")
 
 
 async def _finish(place: OpenProject, journal: Journal, rollout: str, begun: Begun | None, *, wait: bool) -> Rollout:

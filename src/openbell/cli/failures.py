@@ -20,9 +20,14 @@ def failure_block(prepared: PreparedRun, results: Sequence[JobResult], jobs: Seq
     nodes = {node.id: node for node in prepared.graph}
     diagnoses = {job.name: job.diagnosis for job in jobs}
     lines: list[str] = []
+    told: dict[tuple[str, str], str] = {}
     for result in results:
         if result.outcome in ("failure", "timeout") and not nodes[result.id].job.allow_failure:
-            lines += ["", *_one_failure(prepared, nodes[result.id], result, diagnoses[result.id])]
+            node, said = nodes[result.id], diagnoses[result.id]
+            error = (said.error.message, said.error.place) if said is not None and said.error is not None else ("", "")
+            lines += ["", *_one_failure(prepared, node, result, said, same_as=told.get(error, ""))]
+            if error[0]:
+                told.setdefault(error, node.short)
     blocked = list(dict.fromkeys(r.name for r in results if r.outcome == "skipped"))
     blocked += [f"deploy {name}" for name in prepared.plan.environments]
     if lines and not prepared.request.narrowed:
@@ -34,18 +39,27 @@ def failure_block(prepared: PreparedRun, results: Sequence[JobResult], jobs: Seq
     return lines
 
 
-def _one_failure(prepared: PreparedRun, node: JobNode, result: JobResult, said: Diagnosis | None) -> list[str]:
+def _one_failure(
+    prepared: PreparedRun, node: JobNode, result: JobResult, said: Diagnosis | None, *, same_as: str
+) -> list[str]:
+    """Tell of one job; what stopped another one as well is explained only once."""
     head = f"{GLYPHS['failure']} {node.short} failed after {duration(result.duration_s)}: {result.reason}"
     lines = [paint(head, "red", sys.stderr)]
-    if result.reports.tests and result.reports.tests.failures:
-        lines += [_failed_test(test) for test in result.reports.tests.failures[:FAILURES_SHOWN]]
+    tests = result.reports.tests
+    if tests and tests.failures:
+        if said is not None and said.error is not None and said.error.line:
+            # The report names no place, the output does.
+            lines.append(first_error(said.error))
+        lines += [_failed_test(test) for test in tests.failures[:FAILURES_SHOWN]]
     elif result.reports.findings and result.reports.findings.first:
         lines += [_finding(finding) for finding in result.reports.findings.first[:FAILURES_SHOWN]]
     elif said is not None and said.error is not None:
         lines.append(first_error(said.error))
     else:
         lines += [f"    {line}" for line in result.last_lines[-LINES_SHOWN:]]
-    if said is not None:
+    if same_as:
+        lines.append(f"  The same error as in {same_as}.")
+    elif said is not None:
         lines += explanation(said)
     command = node.job.run.strip().splitlines()
     lines.append(f"  Command: {command[0] if command else ''}{' ...' if len(command) > 1 else ''}")

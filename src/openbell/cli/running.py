@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from openbell.adapters.toml import ConfigurationError
-from openbell.cli import failures, progress
+from openbell.cli import progress
 from openbell.cli.finding_lines import finding_lines
 from openbell.cli.slowness import slow_lines
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
@@ -22,11 +22,13 @@ from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
 from openbell.wiring import pipeline, releases, run_record
+from openbell.wiring.journalling import keep_for_reports
 from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
 
 if TYPE_CHECKING:
     from openbell.wiring.findings import Assessment
+    from openbell.wiring.telemetry import RunTelemetry
 
 T = TypeVar("T")
 
@@ -78,6 +80,7 @@ def _run(prepare: Callable[[], tuple[PreparedRun, str]], *, json: bool) -> int:
 
 def _carry_out(prepared: PreparedRun, held: str, *, quiet: bool) -> RunDocument:
     """Show and execute a run, build its release, deploy it, and keep the document."""
+    telemetry = _telemetry(prepared)
     try:
         recorder = run_record.Recorder(prepared, deploys=held != NOT_ASKED)
         outcome, results = run_jobs(prepared, quiet=quiet, recorder=recorder)
@@ -91,13 +94,39 @@ def _carry_out(prepared: PreparedRun, held: str, *, quiet: bool) -> RunDocument:
         if not (prepared.workplace.folder / "logs").exists():
             shutil.rmtree(prepared.workplace.folder, ignore_errors=True)
         raise
-    for line in failures.failure_block(prepared, results, found.jobs):
+    for line in _failure_lines(prepared, results, found):
         say(line)
     for line in finding_lines(found.findings, blocks_merge=prepared.plan.blocks_merge) if found.findings else ():
         say(line)
     for line in (*progress.closing(found, version), *slow_lines(prepared.place.project.targets, found)):
         say(line)
+    kept = "" if prepared.request.leave is not None else keep_for_reports(prepared.place.state, found)
+    for problem in filter(None, (kept, telemetry.end(found) if telemetry else "")):
+        say(f"  {problem}")
     return found
+
+
+def _failure_lines(prepared: PreparedRun, results: tuple[JobResult, ...], found: RunDocument) -> list[str]:
+    """Compose what a person needs after a failure; imported only after one."""
+    if not any(result.outcome in ("failure", "timeout") for result in results):
+        return []
+    from openbell.cli.failures import failure_block
+
+    return failure_block(prepared, results, found.jobs)
+
+
+def _telemetry(prepared: PreparedRun) -> "RunTelemetry | None":
+    """Begin to tell of a run, if somebody is to be told; what that takes is imported only then."""
+    from openbell.wiring.trace import endpoint_of
+
+    if not endpoint_of(prepared.place.project):
+        return None
+    from openbell.wiring.telemetry import RunTelemetry
+
+    telemetry = RunTelemetry(prepared)
+    if not prepared.is_known:
+        telemetry.begin()
+    return telemetry
 
 
 def run_jobs(

@@ -24,6 +24,9 @@ LINE_LENGTH_MAX = 1000
 FOLLOWING_MAX = 12
 """So many lines after an error are looked through for its deeper cause; tools wrap and indent what they say."""
 
+HINT_RANK = 3
+"""Entries of this rank are hints, and count when nothing else is there."""
+
 _OURS = re.compile(r"^.*?/runs/[^/\s]+/work/[^/\s]+/")
 _FOREIGN = re.compile(r"^(?:/|<|\[|node:|\.venv/|.*(?:site-packages|node_modules)/)")
 _FRAME = re.compile(r"^[\s│|╷╵]+|\s*[│|]\s*$")
@@ -116,7 +119,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 def diagnose(failure: Failure, catalogue: Sequence[Entry]) -> Diagnosis:
     """Say why a job failed, by the catalogue and what the project knows; always says something."""
     found = _first(failure.lines, catalogue)
-    error = _reported(failure.reports) or (found and found[1])
+    error = _more_telling(_reported(failure.reports), found)
     if failure.known is not None:
         known, line = failure.known
         error = error or FirstError(_clean(failure.lines[line - 1]), line=line)
@@ -183,6 +186,13 @@ def _reported(reports: Reports) -> FirstError | None:
         finding = reports.findings.first[0]
         return FirstError(f"{finding.severity}: {finding.message} ({finding.rule})", _relative(finding.place))
     return None
+
+
+def _more_telling(reported: FirstError | None, found: tuple[Entry, FirstError] | None) -> FirstError | None:
+    """Prefer what a report says, unless it says no place and the output does: some reports only say "Failed"."""
+    if reported is not None and (reported.place or found is None or not found[1].place or found[0].rank >= HINT_RANK):
+        return reported
+    return found and found[1]
 
 
 def _first(lines: Sequence[str], catalogue: Sequence[Entry]) -> tuple[Entry, FirstError] | None:

@@ -293,6 +293,16 @@ class Targets(Frozen, frozen=True, kw_only=True):
         return {"staging": self.staging_s, "production": self.production_s, **self.deployments}
 
 
+class TelemetryInfo(Frozen, frozen=True, kw_only=True):
+    """`[telemetry]`: where runs and rollouts are told of, in OpenTelemetry's CI/CD conventions, over OTLP/HTTP.
+
+    OTEL_EXPORTER_OTLP_ENDPOINT of the machine goes before it; the headers that the machine has for that one
+    (OTEL_EXPORTER_OTLP_HEADERS) are not sent to this one.
+    """
+
+    endpoint: str = ""
+
+
 class KnownFailure(Frozen, frozen=True, kw_only=True):
     """`[[diagnoses]]`: what the people of this project know of a failure.
 
@@ -383,6 +393,7 @@ class Project(Frozen, frozen=True, kw_only=True):
     jobs: dict[str, Job] = {}
     diagnoses: tuple[KnownFailure, ...] = ()
     targets: Targets = Targets()
+    telemetry: TelemetryInfo = TelemetryInfo()
     services: dict[str, Service] = {}
     order: tuple[str, ...] = ()
     release: ReleaseInfo = ReleaseInfo()

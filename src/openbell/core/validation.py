@@ -64,7 +64,14 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_findings(project),
         *_check_diagnoses(project),
         *check_workflows(project),
+        *_check_telemetry(project.telemetry.endpoint),
     )
+
+
+def _check_telemetry(endpoint: str) -> Iterator[Problem]:
+    if endpoint and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", endpoint):
+        message = f'endpoint = "{endpoint}": write http://HOST:PORT or https://HOST, without a login in it.'
+        yield Problem(("telemetry", "endpoint"), message)
 
 
 def _check_diagnoses(project: Project) -> Iterator[Problem]:

@@ -108,6 +108,7 @@ class LocalJobRunner:
         known: Mapping[str, JobResult] | None = None,
         values: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        env_of: Callable[[JobNode], Mapping[str, str]] | None = None,
         on_line: Callable[[JobNode, str], None] | None = None,
         keep: Callable[[JobNode, JobResult, Path], None] | None = None,
         secret: Callable[[str], str | None] = os.environ.get,
@@ -118,6 +119,7 @@ class LocalJobRunner:
         self.known = dict(known or {})
         self.values = dict(values or {})
         self.env = dict(env or {})
+        self.env_of = env_of or (lambda _: {})
         self.on_line = on_line
         self.keep = keep
         self.secret = secret
@@ -141,7 +143,8 @@ class LocalJobRunner:
         async with self._scratch(node, out, laps) as (tree, scratch), self._services(node, scratch, laps) as addresses:
             values = self._placeholders(node, out, tree, scratch)
             env = {
-                **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env, **addresses,
+                **base_environment(self.workplace.path), "TMPDIR": str(scratch / "tmp"), **self.env,
+                **self.env_of(node), **addresses,
                 **{name: fill(value, {**node.values, **values}) for name, value in node.job.env.items()}, **secrets,
                 JOB_VARIABLE: str(scratch),
             }  # fmt: skip

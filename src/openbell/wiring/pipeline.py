@@ -307,6 +307,7 @@ async def execute(
     from openbell.wiring.jobs import LocalJobRunner
     from openbell.wiring.leftovers import end_leftovers
     from openbell.wiring.shared_store import is_untrusted
+    from openbell.wiring.trace import job_environment
 
     store = Store(prepared.place.state.store)
     workplace, shared = prepared.workplace, prepared.shared
@@ -324,7 +325,8 @@ async def execute(
         state = plan_run(prepared.graph, len(prepared.graph))
         return await drive(state, prepared.hits, Gathered(prepared.taken), observer, cancel=cancel)
     runner = LocalJobRunner(
-        workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep
+        workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep,
+        env_of=lambda node: job_environment(prepared, node.id),
     )  # fmt: skip
     state = plan_by_durations(prepared.graph, slots(prepared), prepared.place.state)
     try:
