@@ -28,8 +28,8 @@ def write(tmp_path: Path, *findings: object, state: str = "complete") -> Path:
     ("confidence", "severity"), [("high", "critical"), ("medium", "high"), ("low", "medium"), ("other", "high")]
 )
 def test_a_secret_is_as_severe_as_it_is_sure(tmp_path: Path, confidence: str, severity: str) -> None:
-    (one,), whole = betterleaks.read(write(tmp_path, finding(confidence)), None)
-    assert whole
+    (one,), incomplete = betterleaks.read(write(tmp_path, finding(confidence)), None)
+    assert not incomplete
     assert (one.severity, one.rule, one.place, one.key) == (severity, "github-pat", "src/settings.py:3", "c38d66")
 
 
@@ -39,7 +39,7 @@ def test_paths_are_those_of_the_folder_that_was_scanned(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_did_not_end_has_not_looked_at_everything(tmp_path: Path) -> None:
-    assert betterleaks.read(write(tmp_path, state="canceled"), None) == ((), False)
+    assert betterleaks.read(write(tmp_path, state="canceled"), None) == ((), "the scan ended in state canceled")
 
 
 def test_another_report_is_refused(tmp_path: Path) -> None:

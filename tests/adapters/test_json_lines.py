@@ -16,11 +16,11 @@ def test_lines_are_findings_and_may_say_that_something_is_missing(tmp_path: Path
         '{"rule": "R", "message": "m", "severity": "low", "path": "a.py", "line": 3, "key": "k"}\n'
     )
     found = (Sighting("own", "GPL", "high", "x: GPL-3.0"), Sighting("own", "R", "low", "m", "a.py", 3, key="k"))
-    assert json_lines.read(file, "own") == (found, True)
+    assert json_lines.read(file, "own") == (found, "")
     file.write_text('{"incomplete": "no network"}\n')
-    assert json_lines.read(file, "own") == ((), False)
+    assert json_lines.read(file, "own") == ((), "no network")
     file.write_text("")
-    assert json_lines.read(file, "own") == ((), True)
+    assert json_lines.read(file, "own") == ((), "")
 
 
 @pytest.mark.parametrize(

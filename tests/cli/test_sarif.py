@@ -42,7 +42,7 @@ def test_what_could_not_be_looked_at_is_not_checked(
     convert: Convert, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert convert('{"rule": "GPL", "message": "m"}\n{"incomplete": "no network"}\n') == 75
-    assert capsys.readouterr().out == "f.jsonl: 1 finding\nnot everything could be looked at\n"
+    assert capsys.readouterr().out == "f.jsonl: 1 finding\nnot everything was looked at: no network\n"
     found = sarif.read(tmp_path / "out.sarif")
     assert (found.total, found.looks[0].whole) == (1, False)
 

@@ -44,8 +44,8 @@ class _Report(msgspec.Struct):
     scan: _Scan
 
 
-def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], bool]:
-    """Read a report; says also whether the scan came to its end. `about` is the folder that was scanned.
+def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], str]:
+    """Read a report; says also how the scan ended, if not at its end. `about` is the folder that was scanned.
 
     Raises `AdapterError` when the report is missing, or no report of betterleaks.
     """
@@ -58,7 +58,7 @@ def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], bool]:
         )
         for one in report.findings
     ]  # fmt: skip
-    return tuple(found), report.scan.state == "complete"
+    return tuple(found), "" if report.scan.state == "complete" else f"the scan ended in state {report.scan.state}"
 
 
 def _path(path: str, about: Path | None) -> str:

@@ -26,13 +26,13 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     incomplete: str = ""
 
 
-def read(file: Path, tool: str) -> tuple[tuple[Sighting, ...], bool]:
-    """Read the lines of a tool; says also whether it has looked at everything.
+def read(file: Path, tool: str) -> tuple[tuple[Sighting, ...], str]:
+    """Read the lines of a tool; says also why it has not looked at everything, if so.
 
     Raises `AdapterError` naming the line when the file is missing, or a line is none.
     """
     found: list[Sighting] = []
-    whole = True
+    incomplete = ""
     for number, text in enumerate(report_file.read_bytes(file, SYSTEM).split(b"\n"), start=1):
         if not text.strip():
             continue
@@ -42,7 +42,7 @@ def read(file: Path, tool: str) -> tuple[tuple[Sighting, ...], bool]:
             raise AdapterError(SYSTEM, "read", f"{file.name}:{number} is no finding: {error}") from None
         if not one.rule and not one.incomplete:
             raise AdapterError(SYSTEM, "read", f'{file.name}:{number} is no finding: it has no "rule"')
-        whole = whole and not one.incomplete
+        incomplete = incomplete or one.incomplete
         if one.rule:
             found.append(Sighting(tool, one.rule, one.severity, one.message, one.path, one.line, key=one.key))
-    return tuple(found), whole
+    return tuple(found), incomplete

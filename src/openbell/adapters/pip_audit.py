@@ -1,4 +1,4 @@
-"""pip-audit's JSON: vulnerable dependencies as sightings, and whether all of them could be looked up.
+"""pip-audit's JSON: vulnerable dependencies as sightings, and how many could not be looked up.
 
 pip-audit speaks no SARIF, and ends with 0 when it could look up nothing. It knows no severities; an advisory counts as
 high. A finding is known by package and advisory: it stays the same when the package is upgraded and still vulnerable.
@@ -34,8 +34,8 @@ class _Audit(msgspec.Struct):
     dependencies: list[_Dependency]
 
 
-def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], bool]:
-    """Read a report about the requirements file `about`; says also whether every dependency was looked up.
+def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], str]:
+    """Read a report about the requirements file `about`; says also what was not looked up, if anything.
 
     Raises `AdapterError` when the report is missing, or no report of pip-audit.
     """
@@ -49,8 +49,10 @@ def read(file: Path, about: Path | None) -> tuple[tuple[Sighting, ...], bool]:
         for each in audit.dependencies
         for one in each.vulns
     ]  # fmt: skip
-    whole = bool(audit.dependencies) and not any(each.skip_reason for each in audit.dependencies)
-    return tuple(found), whole
+    skipped, total = sum(each.skip_reason is not None for each in audit.dependencies), len(audit.dependencies)
+    if skipped or not total:
+        return tuple(found), f"advisory database unreachable for {skipped} of {total} dependencies"
+    return tuple(found), ""
 
 
 def _remedy(one: _Vulnerability) -> str:

@@ -127,7 +127,7 @@ def _find(overview: Overview, wanted: str | None) -> Stood:
 def _list(overview: Overview, shown: tuple[Stood, ...]) -> list[str]:
     lines = [f"{overview.branch}: {counted(len(shown), 'finding')}"]
     lines += [f"  {describe(document(one))}" for one in shown]
-    lines += [f"  not checked: {_unchecked(last)}" for last in overview.jobs if last.looked_at_s != last.at_s]
+    lines += [f"  {_unchecked(last)}" for last in overview.jobs if last.looked_at_s != last.at_s]
     blocked = overview.blocking
     if blocked:
         verb = "keeps" if len(blocked) == 1 else "keep"
@@ -137,8 +137,9 @@ def _list(overview: Overview, shown: tuple[Stood, ...]) -> list[str]:
 
 
 def _unchecked(last: LastLook) -> str:
-    when = f"last looked {day(last.looked_at_s)}" if last.looked_at_s else "has never looked"
-    return f"{last.job} {when}; in run {last.run} it was {last.outcome}" + (f": {last.reason}" if last.reason else "")
+    when = f"last done {day(last.looked_at_s)}" if last.looked_at_s else "never done"
+    verb = "not checked" if last.outcome == "not-checked" else "not passed"
+    return f"{verb}: {last.job} in run {last.run} ({when})" + (f": {last.reason}" if last.reason else "")
 
 
 def _show(place: OpenProject, overview: Overview, one: Stood, *, json: bool) -> int:

@@ -34,7 +34,7 @@ def sarif(format_: Format, file: Path, output: Path, /, *, about: Path | None = 
     except AdapterError as error:
         return complain(f"{error.system}: {error.message}", code=NOT_CHECKED)
     say(f"{file.name}: {counted(converted.found, 'finding')}", stream=sys.stdout)
-    if not converted.whole:
-        say("not everything could be looked at", stream=sys.stdout)
+    if converted.incomplete:
+        say(f"not everything was looked at: {converted.incomplete}", stream=sys.stdout)
         return NOT_CHECKED
     return FAILED if converted.found else DONE

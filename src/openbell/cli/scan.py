@@ -95,7 +95,8 @@ def _finish(prepared: PreparedRun, results: tuple[JobResult, ...]) -> ScanDocume
 def _closing(prepared: PreparedRun, results: tuple[JobResult, ...], found: ScanDocument) -> list[str]:
     lines = [*failure_block(prepared, results, found.jobs), *finding_lines(found.findings)]
     lines += [
-        f"Not looked at by {result.id}: {result.outcome}. Nothing counts as fixed by it."
+        f"{'Not checked by' if result.outcome == 'not-checked' else 'Not passed by'} {result.id}: "
+        "nothing counts as fixed by it."
         for result in results
         if result.outcome not in LOOKED
     ]

@@ -13,23 +13,23 @@ Format = Literal["pip-audit", "betterleaks", "lines"]
 
 
 class Converted(msgspec.Struct, frozen=True):
-    """How many findings a report had, and whether its tool has looked at everything."""
+    """How many findings a report had, and why its tool has not looked at everything; empty when it has."""
 
     found: int
-    whole: bool
+    incomplete: str
 
 
 def convert(format_: Format, file: Path, output: Path, *, about: Path | None, tool: str) -> Converted:
     """Write a report as SARIF; raises `AdapterError` when it is missing, or no report of that format."""
     if format_ == "pip-audit":
-        found, whole = pip_audit.read(file, about)
+        found, incomplete = pip_audit.read(file, about)
         tool = pip_audit.TOOL
     elif format_ == "betterleaks":
-        found, whole = betterleaks.read(file, about)
+        found, incomplete = betterleaks.read(file, about)
         tool = betterleaks.TOOL
     else:
-        found, whole = json_lines.read(file, tool)
+        found, incomplete = json_lines.read(file, tool)
     written = [sarif.Written(one.key, one) for one in found]
-    content = sarif.write(written, openbell.__version__, tool=tool, whole=whole)
+    content = sarif.write(written, openbell.__version__, tool=tool, whole=not incomplete)
     write_whole(output.absolute(), content, mode=0o644)
-    return Converted(len(found), whole)
+    return Converted(len(found), incomplete)
