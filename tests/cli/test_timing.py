@@ -43,7 +43,7 @@ def test_a_run_that_was_too_slow_says_so_and_where_the_time_went(
     told = capsys.readouterr().out
     assert told.startswith(f"run {run} took ")
     assert "2 jobs executed, 0 known already (0 %)" in told
-    assert "waited for the need lint" in told
+    assert "after lint, which it needs" in told
     assert [line.split()[-1] for line in told.splitlines() if line.startswith(("  test ", "  total "))] == [
         "broken",
         "kept",

@@ -34,14 +34,14 @@ DIAMOND = [
 def test_the_critical_path_goes_through_what_was_waited_for() -> None:
     path = critical_path(DIAMOND)
     assert [link.job for link in path] == ["types", "unit", "build"]
-    assert [link.waited_for for link in path] == ["", "need types", "need unit"]
+    assert [(link.waited_for, link.reason) for link in path] == [("", ""), ("types", "need"), ("unit", "need")]
     assert critical_path([]) == ()
 
 
 def test_a_job_that_waited_for_a_place_waited_for_who_had_it() -> None:
     jobs = [timed("a", 0, 5), timed("b", 0, 20), timed("c", 5, 30, queue_s=5.0)]
     path = critical_path(jobs)
-    assert [(link.job, link.waited_for) for link in path] == [("a", ""), ("c", "place of a")]
+    assert [(link.job, link.waited_for, link.reason) for link in path] == [("a", "", ""), ("c", "a", "place")]
 
 
 def test_the_parts_add_up() -> None:

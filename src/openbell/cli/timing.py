@@ -21,6 +21,8 @@ WORDS = {
     "execute_s": "their commands", "reports_s": "reading reports", "upload_s": "keeping what they left",
 }  # fmt: skip
 
+WAITED = {"": "", "need": "after {}, which it needs", "place": "after {}, whose place it took"}
+
 
 def timing(
     run: str = "last",
@@ -81,7 +83,7 @@ def describe(found: RunDocument, seen: Timing) -> list[str]:
         lines.append("Critical path:")
         lines += [
             f"  {duration(link.begin_s):>8}  {link.job} {duration(link.duration_s)}"
-            + (f"   waited for the {link.waited_for}" if link.waited_for else "")
+            + (f"   {WAITED[link.reason].format(link.waited_for)}" if link.waited_for else "")
             for link in seen.critical_path
         ]
     lines.append("Targets:")

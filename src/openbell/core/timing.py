@@ -5,6 +5,7 @@ earlier one of them would have shortened: each link waited for the one before, f
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -64,13 +65,17 @@ class TimedJob(msgspec.Struct, frozen=True):
     whole_stage: bool = False
 
 
+WaitReason = Literal["", "need", "place"]
+
+
 class Link(msgspec.Struct, frozen=True):
-    """One link of the critical path, and what it waited for: "need unit", "place of unit" or "" at the begin."""
+    """One link of the critical path, and the job it waited for: for what it needs of it, or for its place."""
 
     job: str
     begin_s: float
     duration_s: float
     waited_for: str = ""
+    reason: WaitReason = ""
 
 
 class TargetMet(msgspec.Struct, frozen=True):
@@ -183,14 +188,14 @@ def critical_path(jobs: Sequence[TimedJob]) -> tuple[Link, ...]:
     seen: dict[str, bool] = {}
     while current is not None and current.id not in seen:
         seen[current.id] = True
-        before, how = _before(current, by_id)
-        waited_for = f"{how} {before.id}" if before is not None else ""
-        links.append(Link(current.id, current.times.begin_s, current.times.duration_s, waited_for))
+        before, reason = _before(current, by_id)
+        waited_for = before.id if before is not None else ""
+        links.append(Link(current.id, current.times.begin_s, current.times.duration_s, waited_for, reason))
         current = before
     return tuple(reversed(links))
 
 
-def _before(job: TimedJob, by_id: Mapping[str, TimedJob]) -> tuple[TimedJob | None, str]:
+def _before(job: TimedJob, by_id: Mapping[str, TimedJob]) -> tuple[TimedJob | None, WaitReason]:
     if job.times.queue_s > NOISE_S:
         ended = [
             other
@@ -199,7 +204,7 @@ def _before(job: TimedJob, by_id: Mapping[str, TimedJob]) -> tuple[TimedJob | No
             and job.times.begin_s - job.times.queue_s < other.times.end_s <= job.times.begin_s + NOISE_S
         ]
         if ended:
-            return max(ended, key=lambda other: other.times.end_s), "place of"
+            return max(ended, key=lambda other: other.times.end_s), "place"
     needed = [by_id[need] for need in job.times.needs if need in by_id]
     return (max(needed, key=lambda other: other.times.end_s), "need") if needed else (None, "")
 
