@@ -371,3 +371,13 @@ async def test_old_runs_are_forgotten(quick: ScratchProject, monkeypatch: pytest
     assert found is not None
     assert found.run == prepared.workplace.run
     assert pipeline.load_run(quick.open(), "nope") is None
+
+
+@pytest.mark.slow
+async def test_tools_that_honour_what_git_ignores_see_the_files_of_a_job(make: Callable[[str], ScratchProject]) -> None:
+    """The state folder ignores all that is below it, and the copies of jobs are there: a linter would find nothing."""
+    project = make('[project]\nname = "x"\n[jobs.lint]\nstage = "quality"\nrun = "ruff check --no-cache ."\n')
+    project.repository.commit("feat: wrong", {"wrong.py": "print(undefined_name)\n"})
+    _, results = await run(project)
+    assert results["lint"].outcome == "failure"
+    assert any("undefined_name" in line for line in results["lint"].last_lines)

@@ -14,7 +14,7 @@ import msgspec
 from openbell.core.pipeline import JobNode
 from openbell.core.project import Job
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when jobs are run differently than before, so that older results are not taken for new ones."""
 
 

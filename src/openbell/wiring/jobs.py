@@ -27,7 +27,7 @@ from openbell.core.report import Reports, judge, rewrite_texts
 from openbell.ports import AdapterError
 from openbell.wiring.laps import Laps
 from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
-from openbell.wiring.surroundings import Inputs, Workplace, base_environment, select_files
+from openbell.wiring.surroundings import Inputs, Workplace, base_environment, mark_border, select_files
 
 TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
 
@@ -228,6 +228,7 @@ class LocalJobRunner:
         _remove(out)
         out.mkdir(parents=True)
         tree.mkdir(parents=True, exist_ok=True)
+        mark_border(tree)
         made: set[Path] = set()
         for name in self.inputs[node.id].files:
             source, target = self.workplace.tree / name, tree / name
