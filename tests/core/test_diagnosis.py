@@ -122,6 +122,8 @@ def test_the_past_is_told() -> None:
     assert same.notes == ("It failed in run aaaa too, with exactly the same inputs.",)
     since = diagnose(failure(past=Past(failing_since="bbbb")), catalogue())
     assert since.notes == ("It fails since run bbbb.",)
+    changed = diagnose(failure(past=Past(passed_last="cccc", changed="a.txt changed")), catalogue())
+    assert changed.notes == ("It passed in run cccc; since then: a.txt changed.",)
 
 
 def test_a_time_limit_is_the_cause_whatever_was_printed() -> None:

@@ -96,6 +96,19 @@ async def test_what_passed_before_with_the_same_inputs_is_flaky(tmp_path: Path) 
     assert said["unit"].notes == (f"It passed in run {first.workplace.run} with exactly the same inputs.",)
 
 
+async def test_what_has_changed_since_it_passed_is_said(tmp_path: Path) -> None:
+    configuration = '[project]\nname = "x"\n[jobs.unit]\nstage = "test"\nrun = "grep hello a.txt"\n'
+    project = ScratchProject(tmp_path / "p", configuration)
+    first, _ = await run(project)
+    project.repository.commit("feat: other", {"a.txt": "other\n", "b.txt": ""})
+    second, said = await run(project)
+    passed = f"It passed in run {first.workplace.run}; since then: a.txt changed, b.txt is new."
+    assert said["unit"].notes == (passed,)
+    project.repository.commit("feat: third", {"a.txt": "third\n"})
+    _, said = await run(project)
+    assert said["unit"].notes == (f"It fails since run {second.workplace.run}.", passed)
+
+
 async def test_the_project_knows_better(tmp_path: Path) -> None:
     _, said = await run(ScratchProject(tmp_path / "p", FEED + OWN))
     assert (said["unit"].kind, said["unit"].fix) == ("project", "wait until seven")

@@ -69,13 +69,16 @@ class Catalogue(Frozen, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """What earlier runs say of a job that failed: in which it passed with the same fingerprint, or failed with it, and
-    since which run it has failed, whatever its fingerprint. Empty where there is none.
+    """What earlier runs say of a job that failed: in which it passed with the same fingerprint, or failed with it;
+    since which run it has failed and in which it passed last, whatever its fingerprint; and what has changed since its
+    last good result. Empty where there is none.
     """
 
     passed_same: str = ""
     failed_same: str = ""
     failing_since: str = ""
+    passed_last: str = ""
+    changed: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -268,6 +271,8 @@ def _notes(failure: Failure) -> tuple[str, ...]:
         notes.append(f"It failed in run {past.failed_same} too, with exactly the same inputs.")
     elif past.failing_since:
         notes.append(f"It fails since run {past.failing_since}.")
+    if past.passed_last and past.changed and not past.passed_same:
+        notes.append(f"It passed in run {past.passed_last}; since then: {past.changed}.")
     return tuple(notes)
 
 

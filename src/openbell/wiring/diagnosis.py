@@ -12,7 +12,9 @@ import msgspec
 import openbell
 from openbell.adapters.expressions import first_lines
 from openbell.adapters.shell import printable
+from openbell.adapters.store import Store
 from openbell.core.diagnosis import LINE_LENGTH_MAX, Catalogue, Diagnosis, Entry, Failure, Past, diagnose
+from openbell.core.fingerprint import explain_difference
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import KnownFailure
 from openbell.wiring.pipeline import PreparedRun
@@ -72,9 +74,12 @@ def _diagnose(
     others = [other for other in results if other.name == node.name and other.id != node.id]
     passed = [", ".join(nodes[other.id].axes.values()) for other in others if other.outcome in PASSED]
     known, late = find_known(prepared.place.project.diagnoses, node, result, lines)
+    before = Store(prepared.place.state.store).latest_manifest(node.id)
+    changed = explain_difference(before, prepared.manifests[node.id]) if before else ""
+    seen = msgspec.structs.replace(look_back(result, past), changed=changed)
     failure = Failure(
         node.stage, result.outcome, result.reason, result.exit_code, lines, result.reports,
-        tuple(node.axes.values()), tuple(passed) if len(passed) == len(others) else (), look_back(result, past), known,
+        tuple(node.axes.values()), tuple(passed) if len(passed) == len(others) else (), seen, known,
     )  # fmt: skip
     said = diagnose(failure, catalogue())
     if said.error is not None:
@@ -139,7 +144,7 @@ def locate(place: str, files: Sequence[str]) -> str:
 
 def look_back(result: JobResult, past: Sequence[_PastRun]) -> Past:
     """Say what earlier runs, the newest first, know of a job that has failed."""
-    passed_same = failed_same = failing_since = ""
+    passed_same = failed_same = failing_since = passed_last = ""
     unbroken = True
     for run in past:
         for job in run.jobs:
@@ -148,11 +153,12 @@ def look_back(result: JobResult, past: Sequence[_PastRun]) -> Past:
             same = bool(job.fingerprint) and job.fingerprint == result.fingerprint
             if job.outcome in PASSED:
                 unbroken = False
+                passed_last = passed_last or run.run
                 passed_same = passed_same or (run.run if same else "")
             else:
                 failed_same = failed_same or (run.run if same else "")
                 failing_since = run.run if unbroken else failing_since
-    return Past(passed_same, failed_same, failing_since)
+    return Past(passed_same, failed_same, failing_since, passed_last)
 
 
 def _past_runs(folder: Path, current: str) -> Iterator[_PastRun]:
