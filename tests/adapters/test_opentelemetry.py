@@ -75,6 +75,11 @@ def test_a_receiver_that_refuses_is_told_of() -> None:
         assert send(TOLD, {}, receiver.url, own_headers=True) == "it was not accepted, or nobody answers there"
 
 
-def test_an_endpoint_that_is_none_is_told_of() -> None:
-    pytest.importorskip("opentelemetry.sdk", reason="openbell[telemetry] is not installed")
-    assert send(TOLD, {}, "gopher://x", own_headers=True, limit_s=0.5) != ""
+@pytest.mark.parametrize("endpoint", ["gopher://x", "http://", "http://x:99999", "x"])
+def test_an_endpoint_that_is_none_is_told_of(endpoint: str) -> None:
+    assert send(TOLD, {}, endpoint, own_headers=True, limit_s=0.5) != ""
+
+
+def test_nothing_is_loaded_for_an_endpoint_where_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openbell.adapters.opentelemetry._prepare", None)
+    assert send(TOLD, {}, "http://127.0.0.1:9", own_headers=True) == "nobody answers there (Connection refused)"

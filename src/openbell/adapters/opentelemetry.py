@@ -9,9 +9,12 @@ Source: https://opentelemetry.io/docs/specs/otlp/
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from openbell.core.telemetry import ACTIVE, DURATION, ERRORS, Measurement, SpanFact, Telemetry, Value
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 SCOPE = "openbell"
 LIMIT_S = 2.0
+CONNECT_LIMIT_S = 0.5
 HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS")
 DURATIONS_S = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 2400, 3600, 7200)
 """The edges of the histogram: the specification's targets are among them."""
@@ -35,6 +39,8 @@ def send(
     With `own_headers` the machine's headers (OTEL_EXPORTER_OTLP_HEADERS) go along: they are for an endpoint that the
     machine itself names, and for no other. It takes `limit_s` seconds at most.
     """
+    if gone := _nobody_there(endpoint):
+        return gone
     try:
         works = _prepare(told, resource, endpoint, own_headers=own_headers, limit_s=limit_s)
     except ImportError:
@@ -50,6 +56,24 @@ def send(
         limit_s = limit_s if not thread.is_alive() else 0.1
     late = any(thread.is_alive() for thread in threads)
     return next(iter(problems), f"no answer from {endpoint} in time" if late else "")
+
+
+def _nobody_there(endpoint: str) -> str:
+    """Say why an endpoint cannot be reached, before the SDK is loaded and tries for as long as it may."""
+    try:
+        url = urlsplit(endpoint)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError as error:
+        return str(error)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        return "it is no http or https URL"
+    if url.scheme in getproxies() and not proxy_bypass(url.hostname):
+        return ""
+    try:
+        socket.create_connection((url.hostname, port), timeout=CONNECT_LIMIT_S).close()
+    except OSError as error:
+        return f"nobody answers there ({error.strerror or error})"
+    return ""
 
 
 def _attempt(work: Callable[[], bool], problems: list[str]) -> None:
