@@ -79,16 +79,12 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class TargetMet(msgspec.Struct, frozen=True):
-    """One target of `[targets]`: what it is about, how long that took, how long it may take."""
+    """One target of `[targets]`: what it is about, how long that took, how long it may take, whether it was kept."""
 
     name: str
     took_s: float
     target_s: float
-
-    @property
-    def kept(self) -> bool:
-        """It did not take longer."""
-        return self.took_s <= self.target_s
+    kept: bool
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -101,16 +97,11 @@ class Timing(msgspec.Struct, frozen=True):
     stages: dict[str, float]
     executed: int
     known: int
+    hit_rate_pct: float
     saved_s: float
     critical_path: tuple[Link, ...]
     targets: tuple[TargetMet, ...]
     suggestions: tuple[str, ...]
-
-    @property
-    def hit_rate_pct(self) -> float:
-        """The share of the jobs whose result was known."""
-        every = self.executed + self.known
-        return 100.0 * self.known / every if every else 0.0
 
 
 def times_of(
@@ -140,6 +131,7 @@ def analyse(
     fields = ("copy_s", "services_s", "execute_s", "reports_s", "upload_s")
     parts = {name: round(sum(getattr(job.times.spent, name) for job in executed), 3) for name in fields}
     path = critical_path(executed)
+    known = sum(job.known for job in jobs)
     return Timing(
         total_s=total_s,
         before_s=round(before_s, 3),
@@ -147,7 +139,8 @@ def analyse(
         parts={"queue_s": round(sum(job.times.queue_s for job in executed), 3), **parts},
         stages=stage_seconds(jobs),
         executed=len(executed),
-        known=sum(job.known for job in jobs),
+        known=known,
+        hit_rate_pct=round(100.0 * known / (len(executed) + known), 1) if executed or known else 0.0,
         saved_s=round(sum(job.times.saved_s for job in jobs if job.known), 3),
         critical_path=path,
         targets=check_targets(stage_seconds(jobs), total_s, deployments, targets),
@@ -175,7 +168,8 @@ def check_targets(
         for name, took_s in deployments.items()
         if name in targets.by_environment and took_s
     ]
-    return tuple(TargetMet(*pair) for pair in (*pairs, ("total", total_s, targets.total_s)))
+    every = (*pairs, ("total", total_s, targets.total_s))
+    return tuple(TargetMet(name, took_s, target_s, took_s <= target_s) for name, took_s, target_s in every)
 
 
 def critical_path(jobs: Sequence[TimedJob]) -> tuple[Link, ...]:
