@@ -160,6 +160,12 @@ def _command(words: Sequence[str]) -> str:
     return " \\\n  ".join(words) + "\n"
 
 
+def _shown(words: Sequence[str]) -> str:
+    """Write a command whose words are shown on the run's page too; `bash` as a shell fails where a pipe does."""
+    pipe = f'--take "{TAKEN}" 2>&1 | tee -a "$GITHUB_STEP_SUMMARY"'
+    return "echo '~~~~~~~~~~~~~~~~' >> \"$GITHUB_STEP_SUMMARY\"\n" + _command([*words, pipe])
+
+
 def _checkout() -> Document:
     # The whole history: secrets are searched in it, and changes are measured against where they began.
     return {"uses": pinned("actions/checkout"), "with": {"persist-credentials": False, "fetch-depth": 0}}
@@ -220,7 +226,7 @@ def _verdict(one: Workflow, project: Project, place: Place, needs: Sequence[str]
             _checkout(),
             _prepare(place, job="", reuse=False, take=True),
             *(_fetch_ledger(place) if ledgered else ()),
-            {"name": "Gather", "run": _command(["openbell run --gather --no-deploy", *options, f'--take "{TAKEN}"'])},
+            {"name": "Gather", "shell": "bash", "run": _shown(["openbell run --gather --no-deploy", *options])},
             *(_judge_ledger() if ledgered and one.kind == "nightly" else ()),
             *(_keep_ledger(project, place) if ledgered and one.writes else ()),
             {"name": "Keep the release", "uses": pinned("actions/upload-artifact"), "with": keep},
