@@ -7,6 +7,7 @@ import msgspec
 from openbell.cli.cache import CacheDocument
 from openbell.cli.project import CheckDocument
 from openbell.core.timing import Timing
+from openbell.wiring.authenticity import Verdict
 from openbell.wiring.demo import DemoReport
 from openbell.wiring.doctor import Diagnosis
 from openbell.wiring.environment_status import EnvironmentStatus
@@ -14,6 +15,7 @@ from openbell.wiring.explanation import Explained
 from openbell.wiring.findings_overview import FindingsDocument
 from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
+from openbell.wiring.release_overview import ReleaseDocument
 from openbell.wiring.render import Rendering
 from openbell.wiring.rollouts import RolloutDocument
 from openbell.wiring.run_history import RunsDocument
@@ -54,11 +56,15 @@ PRINTED: dict[str, Printed] = {
     ),
     "status": Printed(EnvironmentStatus, ("up", "down"), "an environment; a list without a name, or with targets"),
     "image": Printed(BuiltImage, ("image build",), "an image that was built; also NAME.image.json of a release"),
+    "release": Printed(ReleaseDocument, ("release show",), "a release; `release list` prints a list of shorter ones"),
+    "verification": Printed(
+        Verdict, ("release verify", "image verify"), "the checks of a release or of an image, passed or not"
+    ),
     "demo-report": Printed(DemoReport, ("demo",), "the demo's reckoning, also in build/demo/report.json"),
     "render": Printed(Rendering, ("render",), "files for another system, and whether they are what they should be"),
     "doctor": Printed(Diagnosis, ("doctor",), "what a machine has and lacks"),
 }
-PRINTED_OTHERWISE = ("log", "resume", "why", "status")
+PRINTED_OTHERWISE = ("release list", "log", "resume", "why", "status")
 """Commands whose document is put together from those above, as their rows say."""
 
 

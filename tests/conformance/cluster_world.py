@@ -15,7 +15,7 @@ import msgspec
 
 from openbell.core.project import Cluster, Environment, Project, ReleaseInfo
 from openbell.ports import SLOTS, MetricSource, Platform, ReleaseRef, Router
-from openbell.wiring.cluster_site import IMAGES, ClusterSite
+from openbell.wiring.cluster_site import ClusterSite
 from openbell.wiring.state import StateFolder
 from tests.cluster import live, parts
 from tests.fakes.releases import PROGRAM, project, write_release
@@ -54,13 +54,12 @@ class ClusterWorld:
 
     def release(self, version: str, *, migration: ReleaseInfo | None = None, **env: str) -> ReleaseRef:
         content = self._project(**env)
-        made = write_release(self.state, version, content, release=migration)
+        images = dict.fromkeys(content.services, self._image)
+        made = write_release(self.state, version, content, release=migration, images=images)
         folder, commands = self.state.release(made.digest), migration or ReleaseInfo()
         shutil.copytree(CHART, folder / "config" / "chart", dirs_exist_ok=True)
         found = {"commands": {"expand": commands.expand or "", "contract": commands.contract or ""}}
         (folder / "config" / COMMANDS).write_text(json.dumps(found))
-        images = dict.fromkeys(content.services, self._image)
-        (folder / "artifacts" / IMAGES).write_text(json.dumps(images))
         return made
 
     async def request(self, count: int) -> list[tuple[int, str]]:

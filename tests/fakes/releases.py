@@ -1,13 +1,16 @@
 """Releases of the tiny service, written to a state folder as the build stage would."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
 import msgspec
 
 from openbell.core.project import Environment, Project, ProjectInfo, ReleaseInfo, Service
-from openbell.core.release import Release
+from openbell.core.release import Artifact, Release
 from openbell.ports import ReleaseRef
+from openbell.wiring.releases import IMAGES
 from openbell.wiring.state import StateFolder
 
 PROGRAM = Path(__file__).with_name("service.py")
@@ -29,13 +32,24 @@ def project(**env: str) -> Project:
 
 
 def write_release(
-    state: StateFolder, version: str, content: Project, *, release: ReleaseInfo | None = None
+    state: StateFolder,
+    version: str,
+    content: Project,
+    *,
+    release: ReleaseInfo | None = None,
+    images: dict[str, str] | None = None,
 ) -> ReleaseRef:
-    """Write a release's manifest, as if it had been built."""
+    """Write a release's manifest and images, as if it had been built."""
+    named = json.dumps(images).encode()
+    listed = Artifact(IMAGES, hashlib.sha256(named).hexdigest(), len(named))
     made = Release(
-        project=msgspec.structs.replace(content, release=release or content.release), commit=version, artifacts=()
+        project=msgspec.structs.replace(content, release=release or content.release),
+        commit=version,
+        artifacts=(listed,) if images is not None else (),
     )
     folder = state.release(made.digest)
     (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_bytes(msgspec.json.encode(made))
+    if images is not None:
+        (folder / "artifacts" / IMAGES).write_bytes(named)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(made, order="deterministic"))
     return ReleaseRef(made.digest, version)

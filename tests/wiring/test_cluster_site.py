@@ -1,6 +1,7 @@
 """An environment in a cluster in memory: what it must have, where it answers, and what its releases consist of."""
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from openbell.adapters.kubernetes.chart import DIGEST, VERSION
 from openbell.adapters.kubernetes.permissions import GATEWAY_API
 from openbell.adapters.kubernetes.platform import SERVICE, SLOT
 from openbell.core.project import Cluster, Environment, Project, ProjectInfo, Service
-from openbell.core.release import Release
+from openbell.core.release import Artifact, Release
 from openbell.ports import AdapterError
-from openbell.wiring.cluster_site import IMAGES, ClusterSite
+from openbell.wiring.cluster_site import ClusterSite
+from openbell.wiring.releases import IMAGES
 from openbell.wiring.site import open_site
 from openbell.wiring.state import StateFolder
 from tests.adapters.kubernetes.memory import NAMESPACE, Content, MemoryApi, MemoryHelm, deployment, pod, service
@@ -33,6 +35,7 @@ SERVICES = {
     "worker": Service(protocol="leader", run="x"),
 }
 GATEWAY = "/apis/gateway.networking.k8s.io/v1/namespaces/gateways/gateways/openbell"
+NO_IMAGES = "none"
 IMAGE = "registry.example/engine@sha256:" + "a" * 64
 
 
@@ -73,14 +76,16 @@ class World:
         return self.api.objects[GATEWAY]
 
     def build(self, *, images: str | None = None, chart: str = "deploy/chart", values: str = "deploy/eks.yaml") -> str:
-        """Have a release; returns its digest."""
-        release = Release(self.site.project, "c0ffee", ())
+        """Have a release, with no images at all when they are `NO_IMAGES`; returns its digest."""
+        named = msgspec.json.encode(dict.fromkeys(SERVICES, IMAGE)).decode() if images is None else images
+        listed = Artifact(IMAGES, hashlib.sha256(named.encode()).hexdigest(), len(named))
+        release = Release(self.site.project, "c0ffee", () if images == NO_IMAGES else (listed,))
         folder = self.state.release(release.digest)
+        if images != NO_IMAGES:
+            (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+            (folder / "artifacts" / IMAGES).write_text(named)
         for path, text in {
-            "manifest.json": msgspec.json.encode(release).decode(),
-            f"artifacts/{IMAGES}": msgspec.json.encode(dict.fromkeys(SERVICES, IMAGE)).decode()
-            if images is None
-            else images,
+            "manifest.json": msgspec.json.encode(release, order="deterministic").decode(),
             f"config/{chart}/Chart.yaml": "name: engine",
             f"config/{values}": "b: 2",
         }.items():
@@ -162,10 +167,9 @@ def test_a_chart_or_values_that_were_not_there_at_the_time_are_named(world: Worl
 
 
 async def test_a_release_without_images_names_the_services(world: World) -> None:
-    digest = world.build()
-    (world.state.release(digest) / "artifacts" / IMAGES).unlink()
+    digest = world.build(images=NO_IMAGES)
     assert world.site._chart_of(digest).images == {}
-    with pytest.raises(AdapterError, match="no image by digest for api, websocket, fix-gateway, worker"):
+    with pytest.raises(AdapterError, match="no image by digest for api, fix-gateway, websocket, worker"):
         world.site.platform._chart(digest, "place")
 
 
@@ -173,6 +177,23 @@ async def test_a_release_without_images_names_the_services(world: World) -> None
 def test_images_that_are_none_are_told(world: World, images: str) -> None:
     with pytest.raises(AdapterError, match='images.json is not {"SERVICE": "REPOSITORY@sha256:DIGEST"}'):  # noqa: RUF043
         world.site._chart_of(world.build(images=images))
+
+
+@pytest.mark.parametrize("path", ["manifest.json", f"artifacts/{IMAGES}"])
+def test_a_release_that_was_changed_is_placed_nowhere(world: World, path: str) -> None:
+    digest = world.build()
+    file = world.state.release(digest) / path
+    file.write_text(file.read_text().replace("api", "apj", 1))
+    with pytest.raises(AdapterError, match="was changed after it was built"):
+        world.site._chart_of(digest)
+
+
+def test_images_that_a_release_was_not_built_with_are_placed_nowhere(world: World) -> None:
+    digest = world.build(images=NO_IMAGES)
+    (world.state.release(digest) / "artifacts").mkdir()
+    (world.state.release(digest) / "artifacts" / IMAGES).write_text("{}")
+    with pytest.raises(AdapterError, match="was changed after it was built"):
+        world.site._chart_of(digest)
 
 
 # --- what the cluster must have

@@ -1,6 +1,5 @@
 """The chart that `openbell init --chart` writes: it keeps the contract, and Helm and Kubernetes take it."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from openbell.adapters.kubernetes.permissions import Rendered
 from openbell.adapters.kubernetes.platform import OPERATIONS_PORT, SERVICE, SERVING, SLOT, Kubernetes
 from openbell.core.project import Cluster, Environment, Project, ProjectInfo, ReleaseInfo, Service
 from openbell.ports import ReleaseRef
-from openbell.wiring.cluster_site import IMAGES, ClusterSite
+from openbell.wiring.cluster_site import ClusterSite
 from openbell.wiring.initialise import InitError
 from openbell.wiring.initialise_chart import initialise_chart
 from openbell.wiring.state import StateFolder
@@ -225,10 +224,9 @@ async def test_on_a_cluster_its_pods_serve_migrate_and_are_handed_over(tmp_path:
         release = ReleaseInfo(expand="python3 -c pass")
         project = Project(project=PROJECT.project, services=services, release=release, environments=environments)
         state = StateFolder(tmp_path)
-        digest = write_release(state, "1.0.0", project).digest
+        digest = write_release(state, "1.0.0", project, images=dict.fromkeys(services, image)).digest
         folder = state.release(digest)
         initialise_chart(folder / "config", project)
-        (folder / "artifacts" / IMAGES).write_text(json.dumps(dict.fromkeys(services, image)))
         site = ClusterSite(project, "production", state)
         await site.platform.migrate("expand", digest, key="k")
         for slot in ("blue", "green"):

@@ -23,9 +23,13 @@ import msgspec
 
 from openbell.core.image import (
     MANIFESTS,
+    OCI_CONFIG,
+    OCI_MANIFEST,
     Descriptor,
+    ImageManifest,
     Reference,
     digest_of,
+    encode,
 )
 from openbell.ports import AdapterError
 
@@ -35,6 +39,11 @@ PAUSE_S = 0.5
 TIMEOUT_S = 30.0
 MANIFEST_BYTES_MAX = 4_000_000
 CHUNK_BYTES = 1 << 20
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+ATTESTATION = "application/vnd.in-toto+json"
+ATTACHED_MAX = 50
+"""Statements kept beside one image; the oldest go first. The same content is often released by several commits."""
+
 BUSY = (408, 425, 429, 500, 502, 503, 504)
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
@@ -92,7 +101,7 @@ class Registry:
 
     async def push_manifest(self, version: str, content: bytes, media_type: str) -> str:
         """Put a manifest under a tag or its digest, and see that it is there; returns its digest."""
-        answer = await self._ask(
+        await self._ask(
             "PUT", f"manifests/{version}", content=content, headers={"Content-Type": media_type}, fine=(201, 202)
         )
         digest = digest_of(content)
@@ -101,12 +110,37 @@ class Registry:
             found = "nothing" if there is None else there.digest
             message = f"{self.place.name} was given {digest} as {version}, and has {found}. Push again."
             raise AdapterError(SYSTEM, "push", message, retryable=True)
-        if subject := answer.headers.get("oci-subject"):
-            self.lists_referrers = bool(subject)
         return digest
 
-    lists_referrers = False
-    """Whether the registry has said that it lists what refers to an image; else that is kept under a tag."""
+    async def attach(self, subject: Descriptor, envelopes: Mapping[bytes, str]) -> None:
+        """Keep signed statements (envelope to type of its predicate) beside an image, besides those that are there.
+
+        They are where cosign looks for them, under a tag that is named by the image's digest, and refer to the image,
+        as registries of the newest standard list it.
+        """
+        layers = {layer.digest: layer for layer in await self._attached(subject.digest)}
+        for content, predicate in envelopes.items():
+            notes = {"dev.cosignproject.cosign/signature": "", "predicateType": predicate}
+            made = Descriptor(ENVELOPE, digest_of(content), len(content), annotations=notes)
+            layers[made.digest] = made
+            await self.push_blob(made.digest, content)
+        kept = tuple(layers.values())[-ATTACHED_MAX:]
+        config = encode(_AttachmentConfig(rootfs=_Layers(tuple(one.digest for one in kept))))
+        await self.push_blob(digest_of(config), config)
+        described = Descriptor(OCI_CONFIG, digest_of(config), len(config))
+        manifest = encode(ImageManifest(2, described, kept, OCI_MANIFEST, ATTESTATION, subject))
+        await self.push_manifest(_attachment_tag(subject.digest), manifest, OCI_MANIFEST)
+
+    async def attached(self, digest: str) -> list[bytes]:
+        """Return the envelopes that are kept beside an image."""
+        return [await self.read_blob(layer.digest) for layer in await self._attached(digest)]
+
+    async def _attached(self, digest: str) -> tuple[Descriptor, ...]:
+        found = await self.manifest(_attachment_tag(digest))
+        if found is None:
+            return ()
+        layers = msgspec.json.decode(found.content, type=ImageManifest).layers
+        return tuple(layer for layer in layers if layer.media_type == ENVELOPE)
 
     async def has_blob(self, digest: str) -> bool:
         """Say whether a content is there."""
@@ -240,6 +274,20 @@ class Registry:
         return AdapterError(SYSTEM, operation.lower(), message, retryable=True)
 
 
+class _Layers(msgspec.Struct):
+    diff_ids: tuple[str, ...]
+    type: str = "layers"
+
+
+class _AttachmentConfig(msgspec.Struct):
+    """What readers of images expect of a configuration; statements run nowhere."""
+
+    rootfs: _Layers
+    architecture: str = ""
+    os: str = ""
+    config: dict[str, str] = {}
+
+
 class _Token(msgspec.Struct):
     token: str = ""
     access_token: str = ""
@@ -260,6 +308,10 @@ class _Auth(msgspec.Struct):
 
 class _Logins(msgspec.Struct):
     auths: dict[str, _Auth] = {}
+
+
+def _attachment_tag(digest: str) -> str:
+    return f"{digest.replace(':', '-')}.att"
 
 
 def login_of(registry: str) -> str:

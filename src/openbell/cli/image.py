@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from openbell.adapters import git
+from openbell.cli.release import report
 from openbell.cli.terminal import CANNOT, DONE, FAILED, USAGE, complain, counted, print_json, say
 from openbell.core.image import tag_of
+from openbell.core.provenance import Wanted
 from openbell.ports import AdapterError
-from openbell.wiring import images
+from openbell.wiring import authenticity, images
 
 Json = Annotated[bool, Parameter(negative="")]
 Texts = list[str] | None
@@ -110,6 +112,46 @@ def image_build(
         allowed=tuple(allow or ()), layers_cached=cache,
     )  # fmt: skip
     return _build(order, out, json=json)
+
+
+def image_verify(
+    reference: str,
+    /,
+    *,
+    key: Path,
+    builder: str = "",
+    source: str = "",
+    commit: str = "",
+    json: Json = False,
+) -> int:
+    """Read an image from its registry to the last byte, and check what was signed of it.
+
+    Exit code 1: a check did not pass.
+
+    Parameters
+    ----------
+    reference
+        REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST.
+    key
+        The public key in PEM.
+    builder
+        The builder that the provenance must name.
+    source
+        The repository that the provenance must name.
+    commit
+        The commit that the provenance must name, in full.
+    json
+        Print one JSON document on standard output.
+    """
+    try:
+        wanted = Wanted(digest="", commit=commit, source=source, builder=builder)
+        return report(asyncio.run(authenticity.verify_image(reference, key.read_text(), wanted)), json=json)
+    except OSError as error:
+        return complain(f"the public key {key} cannot be read: {error.strerror}. Name a public key in PEM.")
+    except ValueError as error:
+        return complain(str(error))
+    except AdapterError as error:
+        return complain(f"{error.system}: {error.message}", code=FAILED)
 
 
 def _build(order: images.Order, out: Path | None, *, json: bool) -> int:

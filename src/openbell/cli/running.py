@@ -190,8 +190,8 @@ def _finish(
                 _keep_evidence(prepared, assessed, built.digest)
         except AdapterError as error:
             outcome, notes = "failure", [f"No release: {error.message}"]
-        if built is not None and not releases.is_recorded(prepared.place.state, built):
-            run_until_done(releases.record(prepared.place.state, built))
+        if built is not None:
+            notes += _record(prepared, built, results)
         if built is not None and not held and _environments(prepared):
             deployments = run_until_done(_deploy_all(prepared, built, _deploy_from_run))
         elif not held and prepared.request.environment not in (None, *prepared.plan.environments):
@@ -212,6 +212,25 @@ def _keep_evidence(prepared: PreparedRun, assessed: "Assessment", digest: str) -
     from openbell.wiring import findings
 
     findings.keep_evidence(prepared, assessed.scan, digest)
+
+
+def _record(prepared: PreparedRun, built: releases.ReleaseBuilt, results: tuple[JobResult, ...]) -> list[str]:
+    """Record a release, say where it comes from, and name its images; what was done before is not done again."""
+    state = prepared.place.state
+    if not releases.is_recorded(state, built):
+        run_until_done(releases.record(state, built))
+    if releases.published_file(state, built).exists():
+        return []
+    from openbell.wiring import publication
+
+    began_s = time.time() - (time.monotonic() - prepared.began_s)
+    trigger = prepared.plan.trigger.kind
+    try:
+        return run_until_done(
+            publication.publish(prepared.place, built, trigger=trigger, results=results, began_s=began_s)
+        )
+    except AdapterError as error:
+        return [f"Where the release comes from is not written down: {error.message}"]
 
 
 def assess(prepared: PreparedRun, results: tuple[JobResult, ...]) -> "Assessment | None":

@@ -119,6 +119,29 @@ class Service(Frozen, frozen=True, kw_only=True):
         return (self.drain, self.metrics)
 
 
+class Origin(Frozen, frozen=True, kw_only=True):
+    """`[release.provenance]`: who says where releases come from, and signs it.
+
+    `key` is the name of an environment variable of openbell that has the private key, as PEM or as a file's path.
+    `source` is the repository's address; that of git's remote `origin` if empty.
+    """
+
+    key: str = "OPENBELL_SIGNING_KEY"
+    builder: str = ""
+    source: str = ""
+
+
+class Verification(Frozen, frozen=True, kw_only=True):
+    """`[environments.NAME.verify]`: what a release must prove before it is brought here.
+
+    `key` is the file of the tree with the public key. `builder` and `source` must be what the provenance says.
+    """
+
+    key: str
+    builder: str = ""
+    source: str = ""
+
+
 class ReleaseInfo(Frozen, frozen=True, kw_only=True):
     """`[release]`: how what was built becomes something that runs on machines.
 
@@ -131,6 +154,7 @@ class ReleaseInfo(Frozen, frozen=True, kw_only=True):
     expand: str | None = None
     contract: str | None = None
     config: tuple[str, ...] = ()
+    provenance: Origin = Origin()
 
 
 class Approval(Frozen, frozen=True, kw_only=True):
@@ -263,6 +287,7 @@ class Environment(Frozen, frozen=True, kw_only=True):
     cluster: Cluster | None = None
     targets: dict[str, Target] = {}
     waves: Waves = Waves()
+    verify: Verification | None = None
     rollout: RolloutPolicy = RolloutPolicy()
     rollback_on: RollbackTriggers = RollbackTriggers()
     watch_for: WatchLimits = WatchLimits()

@@ -32,3 +32,19 @@ class Release(msgspec.Struct, frozen=True):
         """`sha256:` and the hash of the canonical JSON of everything but the commit's name."""
         content = msgspec.json.encode((self.project, self.artifacts, self.config), order="deterministic")
         return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    project: msgspec.Raw
+    artifacts: msgspec.Raw
+    config: msgspec.Raw
+
+
+def digest_in(manifest: bytes) -> str:
+    """Name a release by the manifest that was written for it, whichever openbell wrote it; raises `ValueError`.
+
+    It is of the bytes as they stand there: another openbell may know other fields.
+    """
+    found = msgspec.json.decode(manifest, type=_Parts)
+    content = b"[" + b",".join(bytes(part) for part in (found.project, found.artifacts, found.config)) + b"]"
+    return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -36,10 +36,9 @@ from openbell.wiring.environment_status import (
     ServiceStatus,
     SlotStatus,
 )
+from openbell.wiring.releases import IMAGES, refuse_changed
 from openbell.wiring.site import Check, Progress, addresses, find_secret, silent
 from openbell.wiring.state import StateFolder
-
-IMAGES = "images.json"
 
 
 class ClusterSite:
@@ -244,7 +243,9 @@ class ClusterSite:
         """Find a release's chart and images. Raises `AdapterError` when this machine does not have the release."""
         folder = self._state.release(digest)
         try:
-            release = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Release)
+            manifest = (folder / "manifest.json").read_bytes()
+            release = msgspec.json.decode(manifest, type=Release)
+            refuse_changed(folder, manifest, release, digest)
             images = self._images(folder / "artifacts" / IMAGES)
         except (OSError, ValueError) as error:
             message = f"the release {digest[:19]} is not whole on this machine: {error}. Build it again: openbell run"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from openbell.adapters import buildah
+from openbell.adapters import buildah, cyclonedx
+from openbell.adapters.layers import read_components
 from openbell.adapters.registry import Registry
 from openbell.core import dockerfile
 from openbell.core.image import (
@@ -33,9 +34,9 @@ from openbell.core.image import (
     tag_of,
 )
 from openbell.ports import AdapterError
+from openbell.wiring.releases import IMAGES
 from openbell.wiring.surroundings import SOURCE_DATE_EPOCH
 
-IMAGES = "images.json"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 Progress = Callable[[str], None]
 
@@ -75,6 +76,8 @@ class PlatformImage(msgspec.Struct, frozen=True):
     platform: str
     digest: str
     size_bytes: int
+    bill_of_materials: str = ""
+    """The file beside it in the release."""
 
 
 class BuiltImage(msgspec.Struct, frozen=True):
@@ -112,8 +115,10 @@ async def build(order: Order, *, out: Path | None, progress: Progress) -> BuiltI
         raise CannotBuildError("buildah is not installed. On Debian and Ubuntu: apt-get install buildah")
     bases = await _obtain_bases(order, platforms)
     epoch_s = int(os.environ.get("SOURCE_DATE_EPOCH") or SOURCE_DATE_EPOCH)
+    # Newer builders know it by themselves.
+    arguments = {"BUILDPLATFORM": own_platform(), **order.arguments}
     recipe = buildah.Recipe(
-        order.context, order.dockerfile, order.target, order.arguments, _labels(order, epoch_s), epoch_s,
+        order.context, order.dockerfile, order.target, arguments, _labels(order, epoch_s), epoch_s,
         order.layers_cached,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="openbell-image-") as scratch:
@@ -122,12 +127,13 @@ async def build(order: Order, *, out: Path | None, progress: Progress) -> BuiltI
             progress(f"{order.name}: building for {platform.name}")
             await _build_for(platform, recipe, folder)
         built = _describe(order, place, folders, bases, recipe)
+        bills = _bills(built, folders, epoch_s) if out is not None and order.registry else {}
         if order.registry:
             progress(f"{order.name}: pushing to {place.name}")
             await _push(place, folders, order.tags)
     # What nobody could run by its digest is no part of a release.
     if out is not None and order.registry:
-        _leave(out, order, built)
+        built = _leave(out, order, built, bills)
     return built
 
 
@@ -242,13 +248,38 @@ async def _read_back(registry: Registry, manifest: ImageManifest) -> None:
         raise AdapterError("registry", "push", message, retryable=True)
 
 
-def _leave(out: Path, order: Order, built: BuiltImage) -> None:
+def _bills(built: BuiltImage, folders: Mapping[Platform, Path], epoch_s: int) -> dict[str, bytes]:
+    """Write a bill of materials for each platform, by the file that it goes to; none where that cannot be done."""
+    if not cyclonedx.is_installed():
+        return {}
+    found = {}
+    digests = {one.platform: one.digest for one in built.platforms}
+    for platform, folder in folders.items():
+        _, manifest, _ = read_folder(folder)
+        components = read_components([folder / one.digest.removeprefix("sha256:") for one in manifest.layers])
+        name = f"{_short(built.name)}-{platform.name.replace('/', '-')}.cdx.json"
+        found[name] = cyclonedx.write(built.name, digests[platform.name], components, epoch_s=epoch_s, container=True)
+    return found
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _leave(out: Path, order: Order, built: BuiltImage, bills: Mapping[str, bytes]) -> BuiltImage:
     """Write down for the release what was built and pushed."""
     out.mkdir(parents=True, exist_ok=True)
-    content = msgspec.json.format(msgspec.json.encode(built), indent=2)
-    (out / f"{order.name.rpartition('/')[2]}.image.json").write_bytes(content + b"\n")
-    services = order.services or (order.name.rpartition("/")[2],)
+    for name, content in bills.items():
+        (out / name).write_bytes(content)
+    files = {one.platform: name for one, name in zip(built.platforms, bills, strict=False)}
+    platforms = tuple(
+        msgspec.structs.replace(one, bill_of_materials=files.get(one.platform, "")) for one in built.platforms
+    )
+    built = msgspec.structs.replace(built, platforms=platforms)
+    described = out / f"{_short(order.name)}.image.json"
+    described.write_bytes(msgspec.json.format(msgspec.json.encode(built), indent=2) + b"\n")
     known = out / IMAGES
     before = msgspec.json.decode(known.read_bytes(), type=dict[str, str]) if known.exists() else {}
-    images = {**before, **dict.fromkeys(services, built.reference)}
+    images = {**before, **dict.fromkeys(order.services or (_short(order.name),), built.reference)}
     known.write_bytes(msgspec.json.format(msgspec.json.encode(images, order="deterministic"), indent=2) + b"\n")
+    return built

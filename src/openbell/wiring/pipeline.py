@@ -356,7 +356,10 @@ def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[
         return None, "No release: no job has stage build."
     release, outputs = releases.compose(prepared.place, prepared.snapshot, results)
     releases.write(prepared.place, prepared.snapshot, release, outputs, results)
-    missing = [f"{r.id} ({r.reason})" for r in results if r.stage == "build" and r.outcome == "not-checked"]
+    # A scanner builds nothing: what it could not check is said with its job, and in the release's evidence.
+    builders = {name for name, job in prepared.place.project.jobs.items() if job.reports.sarif is None}
+    left = [r for r in results if r.stage == "build" and r.outcome == "not-checked" and r.name in builders]
+    missing = [f"{r.id} ({r.reason})" for r in left]
     note = f"The release lacks what these would have built: {', '.join(missing)}." if missing else ""
     return releases.describe(release, prepared.snapshot, prepared.plan.trigger, prepared.workplace.run), note
 

@@ -5,6 +5,7 @@ journal's stream "releases" says which commit, branch or tag built it: one event
 """
 
 import hashlib
+import re
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from openbell.adapters.sqlite import SqliteJournal, read_now
 from openbell.adapters.store import Store
 from openbell.core.pipeline import JobResult, Output
 from openbell.core.places import places
-from openbell.core.release import Artifact, Release
+from openbell.core.release import Artifact, Release, digest_in
 from openbell.core.report import Outcome
 from openbell.core.trigger import Trigger, effective_kind
 from openbell.ports import AdapterError
@@ -28,6 +29,11 @@ from openbell.wiring.surroundings import select_files
 
 STREAM = "releases"
 KIND_BUILT = "built"
+IMAGES = "images.json"
+"""Which image each service runs, by digest, as a build job leaves it among its outputs."""
+
+STATEMENTS = "statements"
+"""The folder of a release that holds what was said of it since: it is no part of its digest."""
 
 
 class ReleaseBuilt(msgspec.Struct, frozen=True):
@@ -126,6 +132,24 @@ def write(
     return target
 
 
+def refuse_changed(folder: Path, manifest: bytes, release: Release, digest: str) -> None:
+    """Raise `AdapterError` when a release's manifest, or what it says of images, is not that of the digest any more.
+
+    Asked before every placement in a cluster, where these two decide what runs.
+    """
+    known = {one.path: one.sha256 for one in release.artifacts}
+    images = folder / "artifacts" / IMAGES
+    found = hashlib.sha256(images.read_bytes()).hexdigest() if IMAGES in known or images.exists() else None
+    changed = [] if digest_in(manifest) == digest else ["manifest.json"]
+    changed += [] if found == known.get(IMAGES) else [IMAGES]
+    if changed:
+        message = (
+            f"the release {digest[:19]} was changed after it was built: {' and '.join(changed)} is another. "
+            f"Remove {folder}, and build it again: openbell run"
+        )
+        raise AdapterError("openbell", "release", message, effect="not_applied")
+
+
 def _full(error: OSError, state: StateFolder) -> AdapterError:
     message = f"the release cannot be written to {state.root}: {error.strerror or error}. Free space, then run again."
     return AdapterError("openbell", "release", message, effect="not_applied")
@@ -138,6 +162,16 @@ def describe(release: Release, snapshot: git.Snapshot, trigger: Trigger, run: st
     return ReleaseBuilt(
         release.digest, snapshot.commit.id, trigger.ref, tag, version, snapshot.commit.author, run
     )  # fmt: skip
+
+
+def statement_name(built: ReleaseBuilt) -> str:
+    """Name the provenance of a release that a commit was released as under one branch or tag."""
+    return f"provenance-{built.commit[:12]}-{re.sub('[^A-Za-z0-9._-]+', '-', built.ref)}"
+
+
+def published_file(state: StateFolder, built: ReleaseBuilt) -> Path:
+    """The file that says that all was said of a release under its names; every run looks for it."""
+    return state.release(built.digest) / STATEMENTS / f"{statement_name(built)}.published"
 
 
 def is_recorded(state: StateFolder, built: ReleaseBuilt) -> bool:

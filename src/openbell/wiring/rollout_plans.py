@@ -9,7 +9,7 @@ import msgspec
 
 from openbell.core.events import Plan, Side
 from openbell.core.places import environment_name, no_place, places, settings_of
-from openbell.core.project import Environment, Project
+from openbell.core.project import Environment, Project, Verification
 from openbell.core.rollout_state import stable_after
 from openbell.core.strategy import AnyStep, Retire, compile_return, compile_steps
 from openbell.ports import Journal
@@ -72,6 +72,8 @@ async def make_plan(
     """Plan a rollout of a release into an environment, from what serves there now; `part` when it is one of several."""
     environment = _environment(place.project, name)
     await require_free(journal, name)
+    if environment.verify is not None:
+        await require_verified(place, name, built, environment.verify)
     if part is None:
         require_no_blocking_findings(place, name, built)
         await require_passed(journal, place, name, built)
@@ -205,6 +207,21 @@ def require_no_blocking_findings(place: OpenProject, name: str, built: ReleaseBu
     """Refuse to deploy while a critical finding is open or another one is overdue; the way back is never refused."""
     if why := findings.refusal(place, name, built):
         raise RefusedError(why)
+
+
+async def require_verified(place: OpenProject, name: str, built: ReleaseBuilt, policy: Verification) -> None:
+    """Refuse a release that is not what the environment wants it to be: unchanged, signed, and of its source.
+
+    The way back has no such gate: what it leads to has passed it, and a registry that is away must not keep it shut.
+    """
+    from openbell.wiring.authenticity import verify_release
+
+    in_cluster = places(place.project)[name].cluster is not None
+    found = await verify_release(place, built, policy, images=in_cluster)
+    failed = [f"  {check.name}: {check.found}" for check in found.checks if not check.ok]
+    if not found.ok:
+        remedy = f"See all checks: openbell release verify {built.version} --environment {environment_name(name)}"
+        raise RefusedError("\n".join([f"{built.version} is not verified, and {name} wants it to be:", *failed, remedy]))
 
 
 async def require_passed(journal: Journal, place: OpenProject, name: str, built: ReleaseBuilt) -> None:
