@@ -144,6 +144,7 @@ def _type(kind: shapes.Type) -> str:
         shapes.IntType: "integer",
         shapes.FloatType: "number",
         shapes.BoolType: "true or false",
+        shapes.DateType: "date",
         shapes.AnyType: "values",
     }
     match kind:

@@ -6,6 +6,7 @@ import msgspec
 
 from openbell.cli.cache import CacheDocument
 from openbell.cli.project import CheckDocument
+from openbell.core.regression import BenchDocument
 from openbell.core.timing import Timing
 from openbell.wiring.authenticity import Verdict
 from openbell.wiring.demo import DemoReport
@@ -17,9 +18,11 @@ from openbell.wiring.images import BuiltImage
 from openbell.wiring.pipeline import RunDocument
 from openbell.wiring.release_overview import ReleaseDocument
 from openbell.wiring.render import Rendering
+from openbell.wiring.report_overview import ReportDocument
 from openbell.wiring.rollouts import RolloutDocument
 from openbell.wiring.run_history import RunsDocument
 from openbell.wiring.scan import ScanDocument
+from openbell.wiring.tests_overview import TestsDocument
 from openbell.wiring.verification import Verification
 from openbell.wiring.waves import WavesDocument
 
@@ -44,6 +47,9 @@ PRINTED: dict[str, Printed] = {
     "scan": Printed(ScanDocument, ("scan",), "a scan, and what it found"),
     "runs": Printed(RunsDocument, ("runs",), "the runs that are known, the newest first"),
     "timing": Printed(Timing, ("timing",), "where the time of a run went"),
+    "bench": Printed(BenchDocument, ("bench",), "benchmarks beside those of another commit"),
+    "report": Printed(ReportDocument, ("report",), "what the jobs of a run reported"),
+    "tests": Printed(TestsDocument, ("tests",), "what is known of the tests"),
     "rollout": Printed(
         RolloutDocument,
         ("deploy", "approve", "rollback", "abort", "watch"),

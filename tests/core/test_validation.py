@@ -72,6 +72,28 @@ def test_a_sound_configuration_has_no_problems() -> None:
             '[jobs.unit]\ncoverage_min_pct = 170\nreports = { cobertura = "c" }',
             "coverage_min_pct = 170: must be 0 to 100.",
         ),
+        ("[jobs.unit]\nshards = 65", "shards = 65: must be 1 to 64."),
+        ('[jobs.unit]\nshards = 2\nrun = "x {tests}"', "shards need tests, the patterns of what is split"),
+        ('[jobs.unit]\nshards = 2\ntests = ["t*"]', "each shard would run everything; name {tests}"),
+        ('[jobs.unit]\ntests = ["t*"]', "tests are split over shards only"),
+        ('[jobs.unit]\nrun = "x {shard}"', "unknown placeholder {shard}"),
+        (
+            '[jobs.unit]\nshards = 2\ntests = ["t*"]\nrun = "x {tests}"\nmatrix = { shard = ["1"] }',
+            'axis "shard": shards take that name',
+        ),
+        (
+            '[jobs.unit]\nshards = 64\ntests = ["t*"]\nrun = "x {tests}"\nmatrix = { n = ["1", "2", "3", "4", "5"] }',
+            "320 legs; at most 256",
+        ),
+        (
+            '[jobs.unit]\nreports = { junit = "j", gotest = "g" }',
+            "reports.junit and reports.gotest both tell tests; keep one",
+        ),
+        ("[jobs.unit]\ncoverage_changed_min_pct = 70", "needs reports.cobertura or reports.gocover"),
+        (
+            2 * '[[quarantine]]\ntest = "a"\nowner = "x"\nuntil = 2027-01-31\n',
+            '"a" is named twice',
+        ),
         ("[jobs.unit]\nnot_checked_exit_codes = [0]", "not_checked_exit_codes = 0: must be 1 to 255. 0 is a success."),
         ("[jobs.unit]\nfindings_exit_codes = [1]", "findings_exit_codes needs reports.sarif"),
         ('[jobs.unit]\nfindings_severity = "high"', "findings_severity needs reports.sarif"),

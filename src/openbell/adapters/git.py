@@ -21,6 +21,7 @@ from typing import Literal
 
 import msgspec
 
+from openbell.core.hunks import parse_hunks
 from openbell.ports import AdapterError
 from openbell.tree_index import TreeIndex, blob_id, hash_blob
 
@@ -278,6 +279,43 @@ def read_files(seen: Snapshot, paths: Iterable[str]) -> dict[str, bytes]:
         else:
             contents[path] = _run(seen.root, "cat-file", "blob", entry[7:])
     return contents
+
+
+def merge_base(root: Path, one: str, other: str) -> str | None:
+    """Find the commit that two commits or refs have in common; None when they have none, or are none."""
+    found = _run(root, "merge-base", "--end-of-options", one, other, check=False).decode().split()
+    return found[0] if found else None
+
+
+def parent(root: Path, commit: str) -> str | None:
+    """Find the first parent of a commit; None when it has none, or the clone does not go back so far."""
+    found = _run(root, "rev-parse", "--verify", "--quiet", f"{commit}^1^{{commit}}", check=False).decode().split()
+    return found[0] if found else None
+
+
+def distance(root: Path, base: str, commit: str) -> int:
+    """Count the commits that a commit has and its base has not."""
+    return int(_run(root, "rev-list", "--count", f"{base}..{commit}"))
+
+
+def changed_lines(seen: Snapshot, base: str) -> dict[str, tuple[range, ...]]:
+    """Find the lines of a snapshot that a base commit does not have, by path; of files that are new, all lines.
+
+    Files without text, and lines that are gone, are not among them. Raises `AdapterError` when there is no such base.
+    """
+    against = [base] if seen.dirty else [base, seen.commit.id]
+    found = _run(
+        seen.root, "-c", "core.quotePath=false", "diff", "--unified=0", "--no-color", "--no-ext-diff", "--no-textconv",
+        "--no-renames", "--relative", "--src-prefix=a/", "--dst-prefix=b/", *against, "--", ".",
+    )  # fmt: skip
+    lines = parse_hunks(found)
+    if seen.dirty:
+        known = _parse_tree(_run(seen.root, *_ls_tree(base)))
+        # Files that git does not follow yet are no part of a diff.
+        for path in seen.dirty:
+            if path in seen.files and path not in known and path not in lines and (seen.root / path).is_file():
+                lines[path] = (range(1, (seen.root / path).read_bytes().count(b"\n") + 2),)
+    return lines
 
 
 def _ls_tree(commit: str) -> list[str]:

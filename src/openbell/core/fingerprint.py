@@ -42,11 +42,12 @@ def write_manifest(
     *,
     platform: str,
     env: Mapping[str, str],
+    settings: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write down what a job's result can depend on.
 
     `env` is what every job is given besides its own, `upstream` the
-    fingerprints of those jobs whose outputs it takes.
+    fingerprints of those jobs whose outputs it takes, `settings` what else decides how it is judged.
     """
     job = node.job
     return Manifest(
@@ -56,7 +57,7 @@ def write_manifest(
         env={**env, **job.env},
         secrets=tuple(sorted(job.secrets)),
         services=tuple(sorted(job.services)),
-        settings=_settings(job),
+        settings={**_settings(job), **(settings or {})},
         tools=dict(tools),
         platform=platform,
         files={printable_path(path): entry for path, entry in files.items()},
@@ -74,7 +75,12 @@ def _settings(job: Job) -> dict[str, str]:
     names = (
         "outputs",
         "reports",
+        "shards",
+        "tests",
+        "regression_max_pct",
+        "rounds_max",
         "coverage_min_pct",
+        "coverage_changed_min_pct",
         "not_checked_exit_codes",
         "findings_exit_codes",
         "findings_severity",

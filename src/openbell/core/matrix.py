@@ -22,7 +22,17 @@ COMBINATIONS_MAX = 4096
 
 
 def legs(job: Job) -> tuple[dict[str, str], ...]:
-    """List the legs of a job: one mapping of names to values per leg, one empty mapping without a matrix."""
+    """List the legs of a job: one mapping of names to values per leg, one empty mapping without a matrix.
+
+    Each leg is one for each shard then, if the job has several.
+    """
+    found = _legs_of_matrix(job)
+    if job.shards == 1:
+        return found
+    return tuple({**leg, "shard": str(number)} for leg in found for number in range(1, job.shards + 1))
+
+
+def _legs_of_matrix(job: Job) -> tuple[dict[str, str], ...]:
     if not job.matrix and not job.matrix_include:
         return ({},)
     multiplied = [dict(zip(job.matrix, values, strict=True)) for values in product(*job.matrix.values())]
@@ -50,7 +60,7 @@ def filled(job: Job, leg: Mapping[str, str]) -> dict[str, str]:
 
 def combinations(job: Job) -> int:
     """Count the legs before any is excluded or included, without making them."""
-    return prod(map(len, job.matrix.values()))
+    return job.shards * prod(map(len, job.matrix.values()))
 
 
 def _has(leg: Mapping[str, str], entry: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@ module knows the shape of the configuration and nothing else; `openbell.core.val
 Units are last in every name: `_s` seconds, `_ms` milliseconds, `_pct` percent (0 to 100).
 """
 
+from datetime import date
 from typing import Any, Literal
 
 import msgspec
@@ -44,8 +45,28 @@ class Reports(Frozen, frozen=True, kw_only=True):
 
     sarif: str | None = None
     junit: str | None = None
+    gotest: str | None = None
     cobertura: str | None = None
+    gocover: str | None = None
+    pytest_benchmark: str | None = None
+    gobench: str | None = None
+    cyclonedx: str | None = None
     k6: str | None = None
+
+    @property
+    def tests(self) -> str | None:
+        """The file that names the tests, whatever wrote it."""
+        return self.junit or self.gotest
+
+    @property
+    def benchmarks(self) -> str | None:
+        """The file that has the benchmarks, whatever wrote it."""
+        return self.pytest_benchmark or self.gobench
+
+    @property
+    def coverage(self) -> str | None:
+        """The file that says which lines ran, whatever wrote it."""
+        return self.cobertura or self.gocover
 
 
 class Job(Frozen, frozen=True, kw_only=True):
@@ -58,6 +79,14 @@ class Job(Frozen, frozen=True, kw_only=True):
     refused; a literal brace pair around a word is written `{{word}}`, and `${WORD}` is the shell's.
 
     `matrix_exclude` leaves legs out, `matrix_include` adds values to legs or legs to the matrix, as in GitHub Actions.
+
+    A job of several `shards` runs once per shard, each on its part of the files that `tests` names among its inputs:
+    `{tests}` is a file with one of them per line (in Go, packages), `{shard}` counts from 1 to `{shards}`. They are
+    split by what they took before; no file is in two parts or in none.
+
+    With `regression_max_pct` a job of benchmarks runs up to `rounds_max` times on each of two trees, the commit's and
+    its base's, by turns. It fails when a benchmark is certainly slower than that, and is not checked when it stays
+    undecided.
 
     Without `needs` a job waits for all jobs of earlier stages, with it for exactly these. `inputs` are gitignore-style
     patterns of the tree, `outputs` of `{out}`. `tools` are commands whose `--version` the result depends on. `on` names
@@ -88,7 +117,12 @@ class Job(Frozen, frozen=True, kw_only=True):
     allow_failure: bool = False
     cache: bool = True
     cache_s: float | None = None
+    shards: int = 1
+    tests: tuple[str, ...] = ()
     coverage_min_pct: float | None = None
+    coverage_changed_min_pct: float | None = None
+    regression_max_pct: float | None = None
+    rounds_max: int = 30
     not_checked_exit_codes: tuple[int, ...] = ()
     findings_exit_codes: tuple[int, ...] = ()
     findings_severity: Severity | None = None
@@ -357,6 +391,18 @@ class Cache(Frozen, frozen=True, kw_only=True):
     size_max_mb: int = 5000
 
 
+class Quarantine(Frozen, frozen=True, kw_only=True):
+    """`[[quarantine]]`: a test whose failure does not fail its job until a date, because its owner mends it.
+
+    `test` is its name as `openbell tests` shows it; without the parameters in brackets it means all of them. It still
+    runs and what comes of it is shown. After the day `until` (UTC) it counts again.
+    """
+
+    test: str
+    owner: str
+    until: date
+
+
 class Branches(Frozen, frozen=True, kw_only=True):
     """`[branches]`: which branches and tags are built after their tests pass; all others are only tested.
 
@@ -427,6 +473,7 @@ class Project(Frozen, frozen=True, kw_only=True):
     findings: FindingsPolicy = FindingsPolicy()
     scan: ScanInfo = ScanInfo()
     workflows: Workflows = Workflows()
+    quarantine: tuple[Quarantine, ...] = ()
 
     @property
     def service_order(self) -> tuple[str, ...]:

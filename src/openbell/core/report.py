@@ -1,6 +1,6 @@
 """What a job's reports say, whatever tool wrote them, and the rule that turns an exit code and reports into an outcome.
 
-The formats (SARIF, JUnit, Cobertura, k6) are read by adapters; this module knows only what they have in common. A
+The formats (SARIF, JUnit, Cobertura, k6 ...) are read by adapters; this module knows only what they have in common. A
 declared report that is missing or empty is a failure: no data is never a pass.
 """
 
@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from openbell.core.project import Job
+from openbell.core.regression import Comparison
 from openbell.core.sightings import Look, Severity, Sighting
 
 Outcome = Literal["success", "failure", "skipped", "cached", "timeout", "not-checked"]
@@ -57,20 +58,78 @@ class FailedTest(msgspec.Struct, frozen=True):
 
 
 class Suite(msgspec.Struct, frozen=True):
-    """What a test report says."""
+    """What a test report says.
+
+    `quarantined` failed and are excused for now: they are not among `failed`, and `excused` has the first of them.
+    `flaky` failed and passed when they were run again; `reran` names the first.
+    """
 
     total: int
     failed: int
     skipped: int
     duration_s: float
     failures: tuple[FailedTest, ...] = ()
+    quarantined: int = 0
+    excused: tuple[FailedTest, ...] = ()
+    flaky: int = 0
+    reran: tuple[str, ...] = ()
+
+
+class Share(msgspec.Struct, frozen=True):
+    """How many of so many lines (or statements) of something ran."""
+
+    name: str
+    covered: int
+    valid: int
+
+    @property
+    def pct(self) -> float:
+        """The share in percent; of nothing, all has run."""
+        return 100.0 * self.covered / self.valid if self.valid else 100.0
+
+
+class ChangedLines(msgspec.Struct, frozen=True):
+    """How many of the lines that a change wrote ran: `since` is the commit it is counted from.
+
+    `missed` has the first places that did not run, as "src/book.py:12-14".
+    """
+
+    covered: int
+    valid: int
+    since: str
+    missed: tuple[str, ...] = ()
+
+    @property
+    def pct(self) -> float | None:
+        """The share in percent; None when the change has no line that could run."""
+        return 100.0 * self.covered / self.valid if self.valid else None
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """What share of the lines (and branches, when measured) ran."""
+    """What share of the lines (and branches, when measured) ran: in all, per package, and of the changed lines.
+
+    `before_pct` is the share in the last run of the main branch, if one is known.
+    """
 
     lines_pct: float
     branches_pct: float | None = None
+    packages: tuple[Share, ...] = ()
+    changed: ChangedLines | None = None
+    before_pct: float | None = None
+
+
+class Benchmark(msgspec.Struct, frozen=True):
+    """One benchmark: the time that one operation took, the median of what was measured."""
+
+    name: str
+    median_s: float
+
+
+class Components(msgspec.Struct, frozen=True):
+    """What a bill of materials lists, and how many vulnerabilities it says these have."""
+
+    total: int
+    vulnerabilities: int = 0
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -92,16 +151,28 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Reports(msgspec.Struct, frozen=True):
-    """Everything a job's reports said; `unreadable` names those that are missing or broken, with the reason."""
+    """Everything a job's reports said; `unreadable` names those that are missing or broken, with the reason.
+
+    `notes` are sentences for people that change no verdict.
+    """
 
     findings: Findings | None = None
     tests: Suite | None = None
     coverage: Coverage | None = None
     load: Load | None = None
     unreadable: tuple[str, ...] = ()
+    benchmarks: tuple[Benchmark, ...] | None = None
+    components: Components | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the verdict stays what it is: a success by the grace of a quarantine ends with it."""
+        return not (self.tests and self.tests.quarantined)
 
 
-Part = TypeVar("Part", Finding, Sighting, FailedTest, Threshold)
+Part = TypeVar("Part", Finding, Sighting, FailedTest, Threshold, Share, Benchmark, Comparison)
 
 
 def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
@@ -109,7 +180,7 @@ def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
 
     Texts are shortened here and not by those who read them: half a secret at the end of a text could not be found.
     """
-    found, tests, load = reports.findings, reports.tests, reports.load
+    found, tests, load, coverage = reports.findings, reports.tests, reports.load, reports.coverage
     replace = msgspec.structs.replace
 
     def text_of(text: str) -> str:
@@ -127,9 +198,24 @@ def rewrite_texts(reports: Reports, rewrite: Callable[[str], str]) -> Reports:
             sightings=texts_of(found.sightings, "tool", "rule", "message", "path"),
             looks=tuple(replace(look, tool=text_of(look.tool)) for look in found.looks),
         ),
-        tests=tests and replace(tests, failures=texts_of(tests.failures, "name", "message", "place")),
+        tests=tests
+        and replace(
+            tests,
+            failures=texts_of(tests.failures, "name", "message", "place"),
+            excused=texts_of(tests.excused, "name", "message", "place"),
+            reran=tuple(text_of(name) for name in tests.reran),
+        ),
+        coverage=coverage
+        and replace(
+            coverage,
+            packages=texts_of(coverage.packages, "name"),
+            changed=coverage.changed
+            and replace(coverage.changed, missed=tuple(text_of(place) for place in coverage.changed.missed)),
+        ),
         load=load and replace(load, thresholds=texts_of(load.thresholds, "metric", "bound")),
         unreadable=tuple(text_of(text) for text in reports.unreadable),
+        benchmarks=reports.benchmarks and texts_of(reports.benchmarks, "name"),
+        comparisons=texts_of(reports.comparisons, "name"),
     )
 
 
@@ -150,7 +236,9 @@ def judge(job: Job, exit_code: int, reports: Reports, last_line: str) -> Judgeme
         if reports.findings and reports.findings.total:
             return Judgement("success", words(reports))
         return Judgement("failure", f"exit code {exit_code} says that something was found, and its report has nothing")
-    if exit_code != 0:
+    # What tests exit with when one failed; if all that failed are excused, so is the exit code.
+    excused = exit_code == 1 and reports.tests and reports.tests.quarantined and not reports.tests.failed
+    if exit_code != 0 and not excused:
         if (reports.tests and reports.tests.failed) or reports.load or (reports.findings and reports.findings.total):
             return Judgement(
                 "failure", complaint or _words_of_findings(reports.findings) or _words_of_exit(exit_code, last_line)
@@ -176,8 +264,26 @@ def _complaints(job: Job, reports: Reports) -> Sequence[str]:
     found += reports.unreadable
     if reports.tests and reports.tests.total == 0:
         found.append("no test ran")
-    if job.coverage_min_pct is not None and reports.coverage and reports.coverage.lines_pct < job.coverage_min_pct:
-        found.append(f"coverage {reports.coverage.lines_pct:.1f} % of lines is below {job.coverage_min_pct:g} %")
+    if reports.coverage:
+        found += _complaints_of_coverage(job, reports.coverage)
+    if reports.benchmarks == ():
+        found.append("no benchmark ran")
+    if reports.components and reports.components.total == 0:
+        found.append("the bill of materials is empty")
+    return found
+
+
+def _complaints_of_coverage(job: Job, coverage: Coverage) -> Sequence[str]:
+    found = []
+    if job.coverage_min_pct is not None and coverage.lines_pct < job.coverage_min_pct:
+        found.append(f"coverage {coverage.lines_pct:.1f} % of lines is below {job.coverage_min_pct:g} %")
+    changed, least_pct = coverage.changed, job.coverage_changed_min_pct
+    if least_pct is not None and changed and changed.pct is not None and changed.pct < least_pct:
+        missed = f", such as {changed.missed[0]}" if changed.missed else ""
+        found.append(
+            f"coverage of the changed lines {changed.pct:.1f} % ({changed.covered} of {changed.valid}) "
+            f"is below {least_pct:g} %{missed}"
+        )
     return found
 
 
@@ -185,15 +291,45 @@ def words(reports: Reports) -> str:
     """Say in a few words what the reports of a good job said: "902 tests, coverage 84.2 %"."""
     parts = []
     if reports.tests:
-        skipped = f" ({reports.tests.skipped} skipped)" if reports.tests.skipped else ""
-        parts.append(_count(reports.tests.total, "test") + skipped)
+        parts.append(_words_of_tests(reports.tests))
     if reports.coverage:
-        parts.append(f"coverage {reports.coverage.lines_pct:.1f} %")
+        parts.append(_words_of_coverage(reports.coverage))
     if reports.findings and reports.findings.total:
         parts.append(_words_of_findings(reports.findings))
     if reports.load and reports.load.p95_ms is not None:
         parts.append(f"p95 {reports.load.p95_ms:.0f} ms")
+    if reports.benchmarks:
+        parts.append(_count(len(reports.benchmarks), "benchmark"))
+    if reports.components:
+        known = reports.components.vulnerabilities
+        parts.append(
+            _count(reports.components.total, "component") + (f" with {known} known vulnerabilities" if known else "")
+        )
+    parts += reports.notes
     return ", ".join(parts)
+
+
+def _words_of_tests(tests: Suite) -> str:
+    apart = [
+        f"{number} {what}"
+        for number, what in (
+            (tests.skipped, "skipped"),
+            (tests.flaky, "flaky"),
+            (tests.quarantined, "failed in quarantine"),
+        )
+        if number
+    ]
+    return _count(tests.total, "test") + (f" ({', '.join(apart)})" if apart else "")
+
+
+def _words_of_coverage(coverage: Coverage) -> str:
+    text = f"coverage {coverage.lines_pct:.1f} %"
+    if coverage.before_pct is not None and abs(coverage.lines_pct - coverage.before_pct) >= 0.05:
+        text += f" ({coverage.lines_pct - coverage.before_pct:+.1f})"
+    changed = coverage.changed
+    if changed and changed.pct is not None:
+        text += f", {changed.pct:.0f} % of {_count(changed.valid, 'changed line')}"
+    return text
 
 
 def _words_of_findings(findings: Findings | None) -> str:

@@ -16,6 +16,9 @@ from openbell.core.pattern import placeholders
 from openbell.core.project import COMMIT_STAGES, Job, Problem, Project
 
 JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts")
+SHARD_PLACEHOLDERS = ("shard", "shards", "tests")
+"""What a job of several shards knows besides."""
+
 DEPLOYED_PLACEHOLDERS = ("out", "root", "cache", "release")
 SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "release", "artifacts")
 RELEASE_PLACEHOLDERS = ("release", "artifacts")
@@ -123,7 +126,7 @@ def _check_command(path: tuple[str, ...], command: str) -> Iterator[Problem]:
 
 
 def _check_job_placeholders(at: tuple[str, ...], job: Job, project: Project) -> Iterator[Problem]:
-    known = (*JOB_PLACEHOLDERS, *names(job))
+    known = (*JOB_PLACEHOLDERS, *(SHARD_PLACEHOLDERS if job.shards > 1 else ()), *names(job))
     if job.stage not in COMMIT_STAGES:
         known = (*DEPLOYED_PLACEHOLDERS, *names(job), *address_placeholders(project))
     yield from _check_placeholders((*at, "run"), job.run, known)

@@ -16,6 +16,7 @@ from openbell.core.places import check_places, place_name, places
 from openbell.core.project import COMMIT_STAGES, Cluster, Environment, Job, Problem, Project, Target
 from openbell.core.ranges import check_numbers
 from openbell.core.remote import check_remote
+from openbell.core.report_rules import check_job_reports, check_quarantine
 from openbell.core.texts import check_texts, suggest
 from openbell.core.workflow_rules import check_workflows
 
@@ -65,6 +66,7 @@ def validate(project: Project) -> tuple[Problem, ...]:
         *_check_diagnoses(project),
         *check_workflows(project),
         *_check_telemetry(project.telemetry.endpoint),
+        *check_quarantine(project),
     )
 
 
@@ -122,10 +124,7 @@ def _check_jobs(project: Project) -> Iterator[Problem]:
         at = ("jobs", name)
         yield from check_matrix(at, name, job)
         yield from _check_needs(at, job, project.jobs)
-        if job.coverage_min_pct is not None and job.reports.cobertura is None:
-            yield Problem(
-                (*at, "coverage_min_pct"), "a coverage bound needs reports.cobertura, the file to read it from."
-            )
+        yield from check_job_reports(at, job)
         if job.stage not in COMMIT_STAGES:
             for key in ("needs", "matrix", "matrix_include", "matrix_exclude", "on"):
                 if getattr(job, key):

@@ -16,17 +16,18 @@ from pathlib import Path
 
 import msgspec
 
-from openbell.adapters import cobertura, junit, k6, sarif, shell
+from openbell.adapters import shell
 from openbell.adapters.store import Store
 from openbell.core.artifacts import lay_out_artifacts
 from openbell.core.attempts import sum_up, words_of_limit
 from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult, Output, command_of, slug
 from openbell.core.project import Job
-from openbell.core.report import Reports, judge, rewrite_texts
+from openbell.core.report import judge
 from openbell.ports import AdapterError
 from openbell.wiring.laps import Laps
 from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
+from openbell.wiring.reports import ReportReader
 from openbell.wiring.surroundings import Inputs, Workplace, base_environment, mark_border, select_files
 
 TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
@@ -61,28 +62,6 @@ def secret_values(job: Job, secret: Callable[[str], str | None]) -> dict[str, st
     return found
 
 
-def read_reports(job: Job, out: Path, masker: shell.Masker, *, tree: Path) -> Reports:
-    """Read the reports that a job left about its tree; what is missing or broken is named in `unreadable`."""
-    values: dict[str, object] = {}
-    unreadable = []
-    declared = job.reports
-    readers = (
-        ("findings", declared.sarif, partial(sarif.read, root=tree, severity=job.findings_severity)),
-        ("tests", declared.junit, junit.read),
-        ("coverage", declared.cobertura, cobertura.read),
-        ("load", declared.k6, k6.read),
-    )
-    for field, name, read in readers:
-        if name is None:
-            continue
-        try:
-            values[field] = read(out / name)
-        except AdapterError as error:
-            unreadable.append(f"report {error.message}")
-    reports = Reports(**values, unreadable=tuple(unreadable))  # type: ignore[arg-type]
-    return rewrite_texts(reports, lambda text: masker.show(masker.mask(text)))
-
-
 def collect_outputs(job: Job, out: Path, store: Store) -> tuple[Output, ...]:
     """Keep the files of `{out}` that a job declares as outputs; a build job that declares none, all but its reports."""
     reports = {name for name in msgspec.structs.astuple(job.reports) if name}
@@ -112,6 +91,7 @@ class LocalJobRunner:
         on_line: Callable[[JobNode, str], None] | None = None,
         keep: Callable[[JobNode, JobResult, Path], None] | None = None,
         secret: Callable[[str], str | None] = os.environ.get,
+        reader: ReportReader | None = None,
     ) -> None:
         self.workplace = workplace
         self.store = store
@@ -124,6 +104,7 @@ class LocalJobRunner:
         self.keep = keep
         self.secret = secret
         self.failed: dict[str, list[str]] = {}
+        self.reader = reader or ReportReader()
 
     async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         """Run one attempt of a job in a copy of its inputs and judge it."""
@@ -138,6 +119,8 @@ class LocalJobRunner:
         secrets = secret_values(node.job, self.secret)
         log, out = self.workplace.log(node), self.workplace.out(node)
         log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.inputs[node.id].tests == ():
+            return await self.end(node, laps.note(self._without_tests(node, attempt)), stop)
         if attempt == 1:
             log.unlink(missing_ok=True)
         async with self._scratch(node, out, laps) as (tree, scratch), self._services(node, scratch, laps) as addresses:
@@ -161,14 +144,32 @@ class LocalJobRunner:
                     await asyncio.to_thread(end_processes, scratch)
             laps.lap("execute_s")
             result = await asyncio.to_thread(
-                self._finish, node, ended, out, tree=tree, secrets=tuple(secrets.values()), laps=laps
+                self._finish,
+                node,
+                ended,
+                out,
+                stopped=stop.is_set(),
+                tree=tree,
+                secrets=tuple(secrets.values()),
+                laps=laps,
             )
         result = self._sum_up(node, laps.note(msgspec.structs.replace(result, attempts=attempt)), stop)
-        self.known[node.id] = result
-        if self.keep and not stop.is_set():
-            await asyncio.to_thread(self.keep, node, result, log)
+        result = await self.end(node, result, stop)
         laps.lap("upload_s")
         return laps.note(result)
+
+    async def end(self, node: JobNode, result: JobResult, stop: asyncio.Event) -> JobResult:
+        """Note how a job ended for those that take its outputs, and keep its result if it came to its end."""
+        self.known[node.id] = result
+        if self.keep and not stop.is_set():
+            await asyncio.to_thread(self.keep, node, result, self.workplace.log(node))
+        return result
+
+    def _without_tests(self, node: JobNode, attempt: int) -> JobResult:
+        """Not even start a shard without tests: a command that is told of none runs them all."""
+        key = self.inputs[node.id].fingerprint
+        reason = "no test file in this shard"
+        return JobResult(node.id, node.name, node.stage, "success", reason, fingerprint=key, attempts=attempt)
 
     def _sum_up(self, node: JobNode, result: JobResult, stop: asyncio.Event) -> JobResult:
         earlier = self.failed.setdefault(node.id, [])
@@ -178,12 +179,24 @@ class LocalJobRunner:
         return told
 
     def _finish(
-        self, node: JobNode, ended: shell.Ended, out: Path, *, tree: Path, secrets: tuple[str, ...], laps: Laps
+        self,
+        node: JobNode,
+        ended: shell.Ended,
+        out: Path,
+        *,
+        tree: Path,
+        stopped: bool,
+        secrets: tuple[str, ...],
+        laps: Laps,
     ) -> JobResult:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             message = "the job put something else in the place of its folder {out}."
             raise AdapterError("openbell", "outputs", message)
-        reports = read_reports(node.job, out, shell.Masker(secrets), tree=tree)
+        files = self.inputs[node.id].files
+        key = self.inputs[node.id].fingerprint
+        said = self.reader.read(node, out, shell.Masker(secrets), files=files, tree=tree, fingerprint=key)
+        # Half of a report says nothing about tests that did not come to their turn.
+        reports = said.reports if stopped else self.reader.remember(node, said, self.workplace, fingerprint=key)
         laps.lap("reports_s")
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
@@ -198,6 +211,11 @@ class LocalJobRunner:
 
     def _placeholders(self, node: JobNode, out: Path, tree: Path, scratch: Path) -> dict[str, str]:
         values = {**self.values, "out": str(out), "root": str(tree), "cache": str(self.workplace.cache)}
+        tests = self.inputs[node.id].tests
+        if tests is not None:
+            listed = scratch / "tests"
+            listed.write_bytes("".join(f"{test}\n" for test in tests).encode(errors="surrogateescape"))
+            values |= {"tests": str(listed), "shards": str(node.job.shards)}
         if "{artifacts}" in node.job.run:
             artifacts = scratch / "artifacts"
             artifacts.mkdir()

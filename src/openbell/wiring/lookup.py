@@ -17,7 +17,9 @@ from openbell.core.fingerprint import Manifest, explain_difference, fingerprint,
 from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import TriggerKind
+from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.project import OpenProject
+from openbell.wiring.sharding import Splitter
 from openbell.wiring.surroundings import FIXED, Inputs, select_files, service_versions, tool_versions
 
 if TYPE_CHECKING:
@@ -34,9 +36,13 @@ class UsageError(Exception):
 
 
 def fingerprints(
-    graph: Sequence[JobNode], seen: git.Snapshot, path: str, tools_file: Path
+    graph: Sequence[JobNode], seen: git.Snapshot, path: str, tools_file: Path, *, judged: tuple[ChangeFinder, Splitter]
 ) -> tuple[dict[str, Inputs], dict[str, Manifest]]:
-    """Work out the fingerprint of every job of a graph; upstream jobs count where their outputs are taken."""
+    """Work out the fingerprint of every job of a graph; upstream jobs count where their outputs are taken.
+
+    `judged` finds what else a verdict is about: the change, and the part of the tests.
+    """
+    finder, splitter = judged
     platform = "-".join((os.uname().sysname.lower(), os.uname().machine))
     selected: dict[tuple[str, ...], list[str]] = {}
     every = list(seen.files)
@@ -54,15 +60,17 @@ def fingerprints(
                 f"job {node.id}: its inputs ({', '.join(node.job.inputs)}) match no file. See: openbell check"
             )
         takes = node.job.needs is not None or "{artifacts}" in node.job.run
+        tests = splitter.part(node, entries := {name: seen.files[name] for name in files})
         manifests[node.id] = write_manifest(
             node,
-            {name: seen.files[name] for name in files},
+            entries,
             {tool: versions[tool] for tool in (*(fill(t, node.values) for t in node.job.tools), *_services_of(node))},
             {need: inputs[need].fingerprint for need in node.needs if takes},
             platform=platform,
             env=FIXED,
+            settings=finder.settings(node.job, files) | splitter.settings(tests),
         )
-        inputs[node.id] = Inputs(fingerprint(manifests[node.id]), tuple(files))
+        inputs[node.id] = Inputs(fingerprint(manifests[node.id]), tuple(files), tests)
     return inputs, manifests
 
 

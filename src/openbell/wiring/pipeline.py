@@ -23,11 +23,13 @@ from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
 from openbell.core.timing import JobTimes
 from openbell.core.trigger import Plan, RefKind, Trigger, plan
-from openbell.ports import RunObserver
+from openbell.ports import JobRunner, RunObserver
 from openbell.wiring import lookup, releases
+from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.laps import times_of_results
 from openbell.wiring.project import OpenProject
 from openbell.wiring.run_folder import make_state, new_run, unrecordable
+from openbell.wiring.sharding import Splitter
 from openbell.wiring.surroundings import (
     Inputs,
     Workplace,
@@ -38,7 +40,10 @@ from openbell.wiring.waivers import Waivers
 if TYPE_CHECKING:
     import asyncio
 
+    from openbell.core.regression import Comparison
     from openbell.hosts.pipeline import RunEnd
+    from openbell.wiring.benchmarks import BenchmarkComparer
+    from openbell.wiring.jobs import LocalJobRunner
     from openbell.wiring.shared_store import SharedStore
 
 NOT_CHECKED_S, FIRST_TIME = lookup.NOT_CHECKED_S, lookup.FIRST_TIME
@@ -88,6 +93,7 @@ class Examined(msgspec.Struct, frozen=True):
     manifests: dict[str, Manifest]
     known: dict[str, JobResult]
     misses: dict[str, str]
+    finder: ChangeFinder
     taken: dict[str, JobResult] = {}
     shared: "SharedStore | None" = None
 
@@ -110,6 +116,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     known: dict[str, JobResult]
     misses: dict[str, str]
     began_s: float
+    finder: ChangeFinder
     taken: dict[str, JobResult] = {}
     resumes: str = ""
     repeats: str = ""
@@ -222,7 +229,7 @@ def prepare(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
     workplace = Workplace(run, folder, folder / "tree", place.state.root / "cache", found.path)
     return PreparedRun(
         place, request, found.snapshot, found.plan, graph, workplace, inputs, found.manifests, hits, known,
-        found.misses, began_s, taken, shared=found.shared,
+        found.misses, began_s, found.finder, taken, shared=found.shared,
     )  # fmt: skip
 
 
@@ -233,7 +240,9 @@ def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
     full = build_graph(place.project, _names(place.project, planned, request))
     graph = _narrow(place.project, full, request)
     path = search_path()
-    inputs, manifests = fingerprints(full, seen, path, place.state.root / "tools.json")
+    finder = ChangeFinder(place.project, seen, ref=planned.trigger.ref, target=request.target)
+    splitter = Splitter.of(place.state, shared=bool(request.take or request.leave))
+    inputs, manifests = fingerprints(full, seen, path, place.state.root / "tools.json", judged=(finder, splitter))
     store = Store(place.state.store)
     taken: dict[str, JobResult] = {}
     if request.take or request.leave:
@@ -247,7 +256,7 @@ def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
         prints = {id_: one.fingerprint for id_, one in inputs.items()}
         shared, found = lookup.look_elsewhere(place, request.kind, prints, missing)
         known, misses = known | found, {id_: why for id_, why in misses.items() if id_ not in found}
-    return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, taken, shared)
+    return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, finder, taken, shared)
 
 
 def _names(project: Project, planned: Plan, request: RunRequest) -> tuple[str, ...]:
@@ -306,6 +315,7 @@ async def execute(
     from openbell.wiring.eviction import evict
     from openbell.wiring.jobs import LocalJobRunner
     from openbell.wiring.leftovers import end_leftovers
+    from openbell.wiring.reports import ReportReader
     from openbell.wiring.shared_store import is_untrusted
     from openbell.wiring.trace import job_environment
 
@@ -313,7 +323,8 @@ async def execute(
     workplace, shared = prepared.workplace, prepared.shared
 
     def keep(node: JobNode, result: JobResult, log: Path) -> None:
-        if node.job.cache and result.outcome in ("success", "not-checked") and not is_untrusted():
+        good = result.outcome in ("success", "not-checked") and result.reports.may_be_kept
+        if node.job.cache and good and not is_untrusted():
             stored = Stored(workplace.run, time.time(), result)
             store.keep(stored, prepared.manifests[node.id], log)
             if shared:
@@ -324,16 +335,20 @@ async def execute(
 
         state = plan_run(prepared.graph, len(prepared.graph))
         return await drive(state, prepared.hits, Gathered(prepared.taken), observer, cancel=cancel)
+    reader = ReportReader.of_run(prepared.place, prepared.finder)
     runner = LocalJobRunner(
         workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep,
-        env_of=lambda node: job_environment(prepared, node.id),
+        env_of=lambda node: job_environment(prepared, node.id), reader=reader,
     )  # fmt: skip
+    runs: JobRunner = runner
+    if any(node.job.regression_max_pct is not None for node in prepared.graph if node.id not in prepared.hits):
+        runs = comparer(prepared, others=runner)
     state = plan_by_durations(prepared.graph, slots(prepared), prepared.place.state)
     try:
         await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
         with store.in_use():
-            end = await drive(state, prepared.hits, runner, observer, cancel=cancel)
+            end = await drive(state, prepared.hits, runs, observer, cancel=cancel)
         remember_durations(end.results, prepared.place.state)
         return end
     finally:
@@ -342,6 +357,29 @@ async def execute(
         await asyncio.to_thread(evict, prepared.place)
         for folder in (workplace.tree, workplace.folder / "work"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def comparer(
+    prepared: PreparedRun,
+    *,
+    base: str | None = None,
+    others: "LocalJobRunner | None" = None,
+    on_round: Callable[[int, "tuple[Comparison, ...]"], None] | None = None,
+) -> "BenchmarkComparer":
+    """Make what compares a run's benchmarks with those of a base; it tells nobody of a single round."""
+    from openbell.wiring.benchmarks import BenchmarkComparer
+    from openbell.wiring.jobs import LocalJobRunner
+
+    store = Store(prepared.place.state.store)
+    return BenchmarkComparer(
+        lambda workplace, inputs: LocalJobRunner(workplace, store, inputs),
+        prepared.workplace,
+        prepared.inputs,
+        seen=prepared.snapshot,
+        base=(lambda: base) if base else prepared.finder.base,
+        on_round=on_round,
+        others=others,
+    )
 
 
 def build_release(prepared: PreparedRun, results: Sequence[JobResult]) -> tuple[releases.ReleaseBuilt | None, str]:

@@ -4,8 +4,10 @@ import time
 
 from openbell.core.pipeline import build_graph, select
 from openbell.core.project import COMMIT_STAGES
+from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.pipeline import RunRequest, UsageError, fingerprints, plan_of
 from openbell.wiring.project import OpenProject
+from openbell.wiring.sharding import Splitter
 from openbell.wiring.surroundings import search_path
 
 
@@ -25,6 +27,7 @@ def result_key(place: OpenProject, job: str) -> str:
     if not node.job.cache:
         return ""
     seen, _ = plan_of(place, RunRequest())
-    inputs, _ = fingerprints(graph, seen, search_path(), place.state.root / "tools.json")
+    judged = (ChangeFinder(place.project, seen), Splitter.of(place.state, shared=True))
+    inputs, _ = fingerprints(graph, seen, search_path(), place.state.root / "tools.json", judged=judged)
     found = inputs[node.id].fingerprint
     return found if node.job.cache_s is None else f"{found}-{int(time.time() // node.job.cache_s)}"

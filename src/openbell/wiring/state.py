@@ -43,6 +43,11 @@ class StateFolder(msgspec.Struct, frozen=True):
         return self.root / "findings.sqlite"
 
     @property
+    def history(self) -> Path:
+        """The SQLite file that remembers tests and coverage of earlier runs."""
+        return self.root / "history.sqlite"
+
+    @property
     def store(self) -> Path:
         """Results of jobs and artifacts, by content."""
         return self.root / "store"

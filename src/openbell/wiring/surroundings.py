@@ -57,10 +57,11 @@ class Workplace(msgspec.Struct, frozen=True):
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What one job of a run is made of: its fingerprint, its files, and the outputs of the jobs it needs."""
+    """What one job of a run is made of: its fingerprint, its files, and its part of the tests if it has shards."""
 
     fingerprint: str
     files: tuple[str, ...]
+    tests: tuple[str, ...] | None = None
 
 
 def search_path(*leading: Path) -> str:

@@ -25,6 +25,7 @@ from openbell.wiring.jobs import LocalJobRunner
 from openbell.wiring.leftovers import end_leftovers
 from openbell.wiring.pipeline import Examined, RunRequest, UsageError, examine
 from openbell.wiring.project import OpenProject
+from openbell.wiring.reports import ReportReader
 from openbell.wiring.surroundings import Workplace
 
 SAMPLE = 3
@@ -115,7 +116,10 @@ async def _verify_one(
     """Execute one job on what its needs left according to the store, and compare."""
     kept = examined.known[node.id]
     workplace = Workplace(folder.name, folder, folder / "tree", place.state.root / "cache", examined.path)
-    runner = LocalJobRunner(workplace, Store(place.state.store), examined.inputs, known=dict(examined.known))
+    reader = ReportReader(place.project.quarantine, changes=examined.finder.find)
+    runner = LocalJobRunner(
+        workplace, Store(place.state.store), examined.inputs, known=dict(examined.known), reader=reader
+    )
     alone = msgspec.structs.replace(node, needs=())
     end = await drive(plan_run((alone,), 1), {}, runner, Unobserved(), cancel=cancel)
     differences = compare_results(kept, end.results[0])
