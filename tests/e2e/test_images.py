@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,16 +92,19 @@ ENTRYPOINT ["/order-gate"]
 """A program that takes seconds to compile, built in the way of the example."""
 
 
-def write_project(root: Path, registry: str, storage: str, *, tiny: bool) -> None:
-    """Write the example's module, or a smaller one, with its image job alone: the other jobs have their own tests."""
-    shutil.copytree(ROOT / "examples" / "go-service", root, ignore=shutil.ignore_patterns(".openbell"))
-    for name in ("cmd", "internal", "go.sum") if tiny else ():
+def write_project(root: Path, example: Path, env: dict[str, str], files: Mapping[str, str] | None = None) -> None:
+    """Write a project of the repository with its image job alone: the other jobs have tests of their own.
+
+    `files` take the place of its sources.
+    """
+    shutil.copytree(example, root, ignore=shutil.ignore_patterns(".openbell", ".venv", "__pycache__"))
+    for name in ("cmd", "internal", "go.sum") if files else ():
         shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
-    for name, text in TINY.items() if tiny else ():
+    for name, text in (files or {}).items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     job = tomllib.loads((root / "openbell.toml").read_text())["jobs"]["image"]
-    job["env"] = {"BUILD_IMAGE": "localhost/go", "REGISTRY": registry, "CONTAINERS_STORAGE_CONF": storage}
+    job["env"] = {**job["env"], **env}
     lines = [f"{key} = {json.dumps(value)}" for key, value in job.items() if key != "env"]
     lines += ["[jobs.image.env]", *(f"{key} = {json.dumps(value)}" for key, value in job["env"].items())]
     head = CONFIGURATION.format(source=SOURCE, builder=BUILDER)
@@ -120,7 +123,9 @@ def released(folder: Path, *, tiny: bool) -> Iterator[World]:
     """Have a project whose only release was built, pushed, signed and published."""
     with running_registry(folder / "registry") as registry, own_storage(folder / "storage", driver="overlay"):
         make_go_image("localhost/go", folder / "go", None if tiny else ROOT / "examples" / "go-service")
-        write_project(folder / "project", registry, os.environ["CONTAINERS_STORAGE_CONF"], tiny=tiny)
+        env = {"BUILD_IMAGE": "localhost/go", "CONTAINERS_STORAGE_CONF": os.environ["CONTAINERS_STORAGE_CONF"]}
+        example = ROOT / "examples" / "go-service"
+        write_project(folder / "project", example, {**env, "REGISTRY": registry}, TINY if tiny else None)
         made = World(folder / "project", registry, folder / "registry")
         done = made.openbell("run", "--trigger", "push", "--no-deploy")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -271,3 +276,33 @@ def said_of(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@pytest.mark.long
+def test_the_go_example_itself(tmp_path: Path) -> None:
+    with released(tmp_path, tiny=False) as made:
+        (image,) = made.json("release", "show")["images"]
+        assert [one["platform"] for one in image["platforms"]] == ["linux/amd64", "linux/arm64"]
+        code, said = made.verify(image["reference"])
+        assert code == 0, said
+        assert made.json("release", "verify")["ok"]
+
+
+@pytest.mark.long
+def test_the_engine_for_all_its_services(tmp_path: Path) -> None:
+    with running_registry(tmp_path / "registry") as registry, own_storage(tmp_path / "storage", driver="overlay"):
+        subprocess.run(
+            [ROOT / "engine" / "images" / "base-image", "--python", sys.executable, "localhost/base"], check=True
+        )
+        made = World(tmp_path / "project", registry, tmp_path / "registry")
+        storage = {"BASE_IMAGE": "localhost/base", "CONTAINERS_STORAGE_CONF": os.environ["CONTAINERS_STORAGE_CONF"]}
+        write_project(made.root, ROOT / "engine", {**storage, "REGISTRY": registry})
+        done = made.openbell("run", "--trigger", "push", "--no-deploy")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = made.json("release", "show")
+        assert sorted(found["services"]) == ["api", "fix-gateway", "websocket", "worker"]
+        (image,) = found["images"]
+        assert found["bills_of_materials"][image["platforms"][0]["bill_of_materials"]] > 10
+        code, said = made.verify(image["reference"])
+        assert code == 0, said
+        assert made.json("release", "verify")["ok"]

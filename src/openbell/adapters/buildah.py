@@ -11,30 +11,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
-from openbell.core.image import Platform
+from openbell.core.image import Platform, Recipe
 from openbell.ports import AdapterError
 
 SYSTEM = "buildah"
 
 
-class Recipe(msgspec.Struct, frozen=True):
-    """What is built: a Dockerfile with a context, its arguments, and what is written on the result."""
-
-    context: Path
-    dockerfile: Path
-    target: str
-    arguments: Mapping[str, str]
-    labels: Mapping[str, str]
-    epoch_s: int
-    layers_cached: bool = True
-
-
-def is_installed() -> bool:
+async def is_there() -> bool:
     """Say whether there is a buildah on this machine."""
     return shutil.which("buildah") is not None
 
@@ -60,7 +45,7 @@ async def build(recipe: Recipe, platform: Platform, folder: Path) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="openbell-image-") as scratch:
         name = Path(scratch) / "image"
-        options = ["--file", str(recipe.dockerfile), "--platform", platform.name, "--timestamp", str(recipe.epoch_s)]
+        options = ["--file", recipe.dockerfile, "--platform", platform.name, "--timestamp", str(recipe.epoch_s)]
         options += ["--format", "docker", "--iidfile", str(name), "--identity-label=false", "--layers"]
         options += [] if recipe.layers_cached else ["--no-cache"]
         options += ["--target", recipe.target] if recipe.target else []
@@ -68,7 +53,7 @@ async def build(recipe: Recipe, platform: Platform, folder: Path) -> None:
             options += ["--build-arg", f"{key}={value}"]
         for key, value in recipe.labels.items():
             options += ["--label", f"{key}={value}"]
-        code, _, errors = await _run("build", *options, str(recipe.context))
+        code, _, errors = await _run("build", *options, recipe.context)
         if code:
             message = f"the build for {platform.name} failed: {_reason(errors)}"
             raise AdapterError(SYSTEM, "build", message, effect="not_applied")

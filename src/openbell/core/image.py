@@ -8,7 +8,7 @@ Source: OCI image-spec 1.1 and distribution-spec 1.1; Docker's manifest schema 2
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,6 +115,18 @@ class ImageConfig(msgspec.Struct, frozen=True):
     def platform(self) -> Platform:
         """What it runs on."""
         return Platform(self.architecture, self.os, self.variant)
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """What is built: a Dockerfile with a context, its arguments, what is written on it, and its time (Unix seconds)."""
+
+    context: str
+    dockerfile: str
+    target: str
+    arguments: Mapping[str, str]
+    labels: Mapping[str, str]
+    epoch_s: int
+    layers_cached: bool = True
 
 
 class Reference(msgspec.Struct, frozen=True):

@@ -10,10 +10,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from openbell.adapters import buildah, cyclonedx
+from openbell.adapters import buildah, cyclonedx, docker
 from openbell.adapters.layers import read_components
 from openbell.adapters.registry import Registry
 from openbell.core import dockerfile
@@ -23,6 +24,7 @@ from openbell.core.image import (
     ImageConfig,
     ImageManifest,
     Platform,
+    Recipe,
     Reference,
     compose_index,
     digest_of,
@@ -103,6 +105,28 @@ class FaultyImageError(Exception):
     """What was built must not be released as it is."""
 
 
+class Builder(Protocol):
+    """What builds an image for one platform into a folder; the modules of the adapters are such."""
+
+    async def is_there(self) -> bool:
+        """Say whether this machine has it."""
+
+    async def obtain(self, image: str, platform: Platform | None) -> str:
+        """Have a base image; returns its digest. Raises `AdapterError` when it cannot be had."""
+
+    async def build(self, recipe: Recipe, platform: Platform, folder: Path) -> None:
+        """Build into a folder that is not there yet; raises `AdapterError` when it fails."""
+
+
+async def _builder() -> Builder:
+    """Choose what builds: buildah, which needs no daemon, else Docker's buildx."""
+    builders: tuple[Builder, ...] = (buildah, docker)
+    for builder in builders:
+        if await builder.is_there():
+            return builder
+    raise CannotBuildError("there is neither buildah nor docker buildx. On Debian and Ubuntu: apt-get install buildah")
+
+
 async def build(order: Order, *, out: Path | None, progress: Progress) -> BuiltImage:
     """Build what is wanted for every platform, push it if there is a registry, and write down what it is.
 
@@ -111,21 +135,20 @@ async def build(order: Order, *, out: Path | None, progress: Progress) -> BuiltI
     """
     place = parse_reference(f"{order.registry or 'localhost'}/{order.name}")
     platforms = [parse_platform(name) for name in dict.fromkeys(order.platforms)]
-    if not buildah.is_installed():
-        raise CannotBuildError("buildah is not installed. On Debian and Ubuntu: apt-get install buildah")
-    bases = await _obtain_bases(order, platforms)
+    builder = await _builder()
+    bases = await _obtain_bases(builder, order, platforms)
     epoch_s = int(os.environ.get("SOURCE_DATE_EPOCH") or SOURCE_DATE_EPOCH)
     # Newer builders know it by themselves.
     arguments = {"BUILDPLATFORM": own_platform(), **order.arguments}
-    recipe = buildah.Recipe(
-        order.context, order.dockerfile, order.target, arguments, _labels(order, epoch_s), epoch_s,
+    recipe = Recipe(
+        str(order.context), str(order.dockerfile), order.target, arguments, _labels(order, epoch_s), epoch_s,
         order.layers_cached,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="openbell-image-") as scratch:
         folders = {platform: Path(scratch) / platform.name.replace("/", "-") for platform in platforms}
         for platform, folder in folders.items():
             progress(f"{order.name}: building for {platform.name}")
-            await _build_for(platform, recipe, folder)
+            await _build_for(builder, platform, recipe, folder)
         built = _describe(order, place, folders, bases, recipe)
         bills = _bills(built, folders, epoch_s) if out is not None and order.registry else {}
         if order.registry:
@@ -137,14 +160,14 @@ async def build(order: Order, *, out: Path | None, progress: Progress) -> BuiltI
     return built
 
 
-async def _build_for(platform: Platform, recipe: buildah.Recipe, folder: Path) -> None:
+async def _build_for(builder: Builder, platform: Platform, recipe: Recipe, folder: Path) -> None:
     """Build for one platform, in documents that are the same for the same content."""
-    await buildah.build(recipe, platform, folder)
+    await builder.build(recipe, platform, folder)
     _, manifest, config = read_folder(folder)
     if config.platform != platform and recipe.layers_cached:
         # buildah takes a layer of another platform for the same when the instructions and files before it are.
         shutil.rmtree(folder)
-        await buildah.build(msgspec.structs.replace(recipe, layers_cached=False), platform, folder)
+        await builder.build(msgspec.structs.replace(recipe, layers_cached=False), platform, folder)
         _, manifest, config = read_folder(folder)
     if config.platform != platform:
         raise FaultyImageError(f"the image for {platform.name} says it is for {config.platform.name}")
@@ -167,7 +190,7 @@ def _labels(order: Order, epoch_s: int) -> dict[str, str]:
     )  # fmt: skip
 
 
-async def _obtain_bases(order: Order, platforms: Sequence[Platform]) -> tuple[BaseImage, ...]:
+async def _obtain_bases(builder: Builder, order: Order, platforms: Sequence[Platform]) -> tuple[BaseImage, ...]:
     """Have every base image here before anything is built; one that cannot be had is no fault of the commit."""
     try:
         text = order.dockerfile.read_text()
@@ -177,7 +200,7 @@ async def _obtain_bases(order: Order, platforms: Sequence[Platform]) -> tuple[Ba
     for base in dockerfile.bases(text, order.arguments):
         for platform in [None] if base.native else platforms:
             try:
-                digest = await buildah.obtain(base.image, platform)
+                digest = await builder.obtain(base.image, platform)
             except AdapterError as error:
                 raise CannotBuildError(error.message) from error
             found.append(BaseImage(base.image, platform.name if platform else "the builder's", digest))
@@ -189,7 +212,7 @@ def _describe(
     place: Reference,
     folders: Mapping[Platform, Path],
     bases: tuple[BaseImage, ...],
-    recipe: buildah.Recipe,
+    recipe: Recipe,
 ) -> BuiltImage:
     """Look at what was built; raises `FaultyImageError` with everything that it lacks."""
     images: list[PlatformImage] = []
