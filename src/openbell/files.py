@@ -3,7 +3,6 @@
 Knows nothing of what is in the files. Source: rename(2) and flock(2).
 """
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -55,6 +54,9 @@ async def exclusive(path: Path, *, timeout_s: float = 60.0) -> AsyncIterator[int
     Yields the descriptor that holds the lock: a child that inherits it keeps the lock until it has ended as well.
     Raises a retryable `AdapterError` when another holds it for longer than `timeout_s`, or it cannot be written.
     """
+    # Imported here: a run in which all is known writes files, and waits for nobody.
+    import asyncio
+
     try:
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -179,6 +179,17 @@ def test_what_is_pinned_recent_or_in_use_stays(store: Store, tmp_path: Path) -> 
     assert store.find(pinned) is not None
 
 
+def test_what_cannot_be_removed_is_said(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_of(store, tmp_path, "a", "a", used_s=1000.0)
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(AdapterError, match="Read-only file system in "):
+        store.evict(0)
+
+
 def test_being_found_counts_as_use(store: Store, tmp_path: Path) -> None:
     fingerprint_ = kept_of(store, tmp_path, "a", "a", used_s=1000.0)
     assert store.find(fingerprint_) is not None

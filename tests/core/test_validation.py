@@ -63,6 +63,18 @@ def test_a_sound_configuration_has_no_problems() -> None:
             'name "green-api": instances of services have names that',
         ),
         # jobs
+        (
+            '[jobs.unit]\nstrict = true\nservices = ["valkey"]',
+            "jobs.unit.strict: a strict job has no network, and services (valkey) cannot do without. Remove one.",
+        ),
+        (
+            '[jobs.load]\nstage = "load"\nrun = "x"\nstrict = true',
+            'jobs.load.strict: a strict job has no network, and a job of stage "load" cannot do without. Remove one.',
+        ),
+        # where results are shared
+        ('[cache]\nremote = "ftp://x"', 'cache.remote: remote = "ftp://x" is no place for results. Write "/FOLDER"'),
+        ('[cache]\nremote = "http://me:it@x/y"', 'cache.remote: remote = "http://***@x/y" is no place for results.'),
+        ("[cache]\nsize_max_mb = 1", "cache.size_max_mb: size_max_mb = 1: must be 10 to 10000000. A run needs room"),
         ("[jobs.unit]\ntimeout_s = 0", "jobs.unit.timeout_s: timeout_s = 0: must be 0.1 to 86400."),
         ("[jobs.unit]\ntimeout_s = 100000", "timeout_s = 100000: must be 0.1 to 86400."),
         ("[jobs.unit]\nretries = -1", "jobs.unit.retries: retries = -1: must be 0 to 10."),

@@ -56,6 +56,18 @@ async def test_root_without_namespaces_is_told_what_to_do(monkeypatch: pytest.Mo
     assert (await doctor.check_namespaces()).ok
 
 
+async def test_bubblewrap_is_looked_for_where_a_job_is_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openbell.adapters.bubblewrap.refusal", lambda: "the kernel does not permit it: no namespaces")
+    strict = Project(project=ProjectInfo(name="p"), jobs={"a": Job(stage="test", run="x", strict=True)})
+    found = {check.name: check for check in (await doctor.examine(StateFolder(tmp_path), strict, None)).checks}
+    assert (found["strict jobs"].ok, found["strict jobs"].needed) == (False, False)
+    assert "pip install 'openbell[strict]'" in found["strict jobs"].remedy
+    plain = Project(project=ProjectInfo(name="p"))
+    assert "strict jobs" not in {
+        check.name for check in (await doctor.examine(StateFolder(tmp_path), plain, None)).checks
+    }
+
+
 def test_missing_wheels_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     monkeypatch.setattr(shutil, "which", lambda _name: None)

@@ -6,7 +6,7 @@ names them, so a commit of a thousand files is known from one `ls-tree`. Nothing
 A name is that of the bytes that a job will see: git's own view of the working tree is not taken for it, because git
 passes over files that it was told to (assume-unchanged), compares what its filters and line ends make of a file, may be
 told to ignore modes and times, and looks at whole seconds only. `openbell.tree_index` reads the tree instead, and files
-are written to a job's tree without any conversion. Of submodules jobs see an empty folder, as in a clone without them.
+are written to a tree of the run without any conversion. Of submodules jobs see nothing.
 
 Source: https://git-scm.com/docs (git-ls-files, git-ls-tree, git-hash-object, git-checkout-index, gitattributes)
 """

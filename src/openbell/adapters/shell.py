@@ -217,8 +217,11 @@ async def run(
     secrets: Iterable[str] = (),
     on_line: Callable[[str], None] | None = None,
     grace_s: float = GRACE_S,
+    inside: Sequence[str] = (),
 ) -> Ended:
     """Run a script to its end, or until `stop` is set and it is ended; no process of its session outlives the call.
+
+    `inside` is the beginning of a command that starts it elsewhere: in a container, in an enclosure.
 
     Raises `AdapterError` when it cannot be started or its log cannot be written (a full disk).
     """
@@ -227,8 +230,9 @@ async def run(
         writer = _Log(stream, Masker(secrets), on_line)
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(REAPER), str(grace_s), *command_line(script), cwd=folder,
-                env=dict(env), stdin=theirs.fileno(), stdout=writing_end, stderr=writing_end, start_new_session=True,
+                sys.executable, "-I", "-S", str(REAPER), str(grace_s), *inside, *command_line(script),
+                cwd=folder, env=dict(env), stdin=theirs.fileno(), stdout=writing_end, stderr=writing_end,
+                start_new_session=True,
             )  # fmt: skip
         except (OSError, ValueError) as error:
             # A ValueError is a NUL in the script or in a variable's value: the system ends texts with it.

@@ -184,7 +184,8 @@ class Store:
         """Remove what was used least recently until no more than so much is kept; returns what was removed.
 
         Never what is `pinned` (fingerprints), what was used in the last `RECENT_S`, or anything while a run uses the
-        store: then the answer is None. A content goes with the last result that names it.
+        store: then the answer is None. A content goes with the last result that names it. Raises `AdapterError` when
+        the file system refuses.
         """
         now_s = time.time() if now_s is None else now_s
         with self._lock_file() as file:
@@ -194,7 +195,8 @@ class Store:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-            return self._evict(size_bytes_max, pinned, now_s)
+            with self._guard("evict"):
+                return self._evict(size_bytes_max, pinned, now_s)
 
     def _evict(self, size_bytes_max: int, pinned: frozenset[str], now_s: float) -> "Usage":
         objects, entries = self._sizes("objects"), self._entries()

@@ -12,6 +12,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -250,7 +251,7 @@ def check_types(value: Any, type_: Any, path: KeyPath = ()) -> list[Problem]:
 def _check_struct(value: Any, type_: type[msgspec.Struct], path: KeyPath) -> list[Problem]:
     if not isinstance(value, dict):
         return [Problem(path, f"{_key_of(path)}: expected a table, found {_describe(value)}.")]
-    fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    fields = _fields(type_)
     where = f"[{'.'.join(path)}]" if path else "the file"
     problems = []
     for key, member in value.items():
@@ -266,6 +267,12 @@ def _check_struct(value: Any, type_: type[msgspec.Struct], path: KeyPath) -> lis
         if field.required and name not in value
     ]
     return problems
+
+
+@cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Look a struct's fields up, once: a configuration may have hundreds of jobs."""
+    return {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
 
 def _key_of(path: KeyPath) -> str:

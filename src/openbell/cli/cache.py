@@ -14,8 +14,8 @@ from openbell.cli.interruption import calling
 from openbell.cli.progress import GLYPHS, WAITING
 from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, counted, print_json, say
 from openbell.core.fingerprint import Difference
-from openbell.core.narrative import duration
 from openbell.core.project import COMMIT_STAGES
+from openbell.core.wording import duration
 from openbell.ports import AdapterError
 from openbell.wiring import eviction, explanation, verification
 from openbell.wiring.explanation import Explained, Explanation
@@ -207,7 +207,10 @@ def cache(
         return complain(str(error))
     removed: Usage | None = None
     if action == "clean":
-        removed = eviction.evict(place, size_bytes_max=0 if all else None)
+        try:
+            removed = eviction.evict(place, size_bytes_max=0 if all else None)
+        except AdapterError as error:
+            return complain(f"{error.system}: {error.message}", code=FAILED)
         if removed is None:
             message = "a run is in progress, and nothing is removed meanwhile. Repeat when it has ended."
             return complain(message, code=FAILED)

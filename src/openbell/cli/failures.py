@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from openbell.cli.progress import GLYPHS
 from openbell.cli.terminal import paint
 from openbell.core.diagnosis import Diagnosis, FirstError
-from openbell.core.narrative import duration
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.report import FailedTest, Finding
+from openbell.core.wording import duration
 from openbell.wiring.pipeline import JobDocument, PreparedRun
 
 LINES_SHOWN = 12

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from openbell.cli.terminal import console, counted, harmless, paint, say
-from openbell.core.narrative import duration, headline
 from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.wording import duration, headline
 from openbell.wiring.pipeline import FIRST_TIME, PreparedRun, RunDocument
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """What a run says when it was slower than it may be; nothing else, for most are not."""
 
-from openbell.core.narrative import duration
 from openbell.core.project import Targets
 from openbell.core.timing import TargetMet, TimedJob, check_targets, stage_seconds
+from openbell.core.wording import duration
 from openbell.wiring.pipeline import RunDocument
 
 

@@ -85,7 +85,8 @@ def _settings(job: Job) -> dict[str, str]:
         "findings_exit_codes",
         "findings_severity",
     )
-    return {name: msgspec.json.encode(getattr(job, name), order="deterministic").decode() for name in names}
+    settings = {name: msgspec.json.encode(getattr(job, name), order="deterministic").decode() for name in names}
+    return {**settings, "strict": "true"} if job.strict else settings
 
 
 def fingerprint(manifest: Manifest) -> str:

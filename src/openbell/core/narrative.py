@@ -3,7 +3,7 @@
 It only reads states; it decides nothing. Times are left to whoever prints them.
 """
 
-from openbell.core import approval
+from openbell.core import approval, wording
 from openbell.core.analysis.limits import Tick
 from openbell.core.commands import Notify, SetRoute
 from openbell.core.events import (
@@ -30,6 +30,8 @@ from openbell.core.strategy import (
     Smoke,
     Watch,
 )
+
+headline, duration, milliseconds = wording.headline, wording.duration, wording.milliseconds
 
 
 def describe(before: Rollout | None, event: AnyEvent, after: Rollout) -> list[str]:
@@ -91,25 +93,6 @@ def tick_text(state: Rollout, tick: Tick) -> str:
 def elapsed_s(state: Rollout) -> float:
     """Seconds from the begin to the end of a rollout, or to its last step while it runs."""
     return (state.ended_at_s or state.step_started_at_s) - state.started_at_s
-
-
-def headline(text: str) -> str:
-    """Take the first line: the log that a message may end with is told once, where it failed."""
-    return text.partition("\n")[0]
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as people do: `41 s`, `5:00`, `1:02:03`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 and seconds != whole else f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def milliseconds(value_ms: float) -> str:
-    """Write a short time with two digits that count: `0.086 ms`, `120 ms`."""
-    return f"{value_ms:.0f} ms" if value_ms >= 10 else f"{value_ms:.2g} ms"
 
 
 def _share(errors: int, requests: int) -> str:

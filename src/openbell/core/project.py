@@ -117,6 +117,7 @@ class Job(Frozen, frozen=True, kw_only=True):
     allow_failure: bool = False
     cache: bool = True
     cache_s: float | None = None
+    strict: bool = False
     shards: int = 1
     tests: tuple[str, ...] = ()
     coverage_min_pct: float | None = None

@@ -138,7 +138,7 @@ def _check(path: tuple[str, ...], value: object, allowed: Range | None) -> Itera
 
 def _check_number(path: tuple[str, ...], value: float, allowed: Range | None) -> Iterator[Problem]:
     # The key as it is written: without the table, which the message has in front, and the place in a list.
-    name = ".".join(part for part in path[2:] if not part.isdigit())
+    name = ".".join(part for part in path[2:] if not part.isdigit()) or path[-1]
     if not math.isfinite(value):
         yield Problem(path, f"{name} = {value}: must be a finite number.")
     elif allowed is not None and not allowed.minimum <= value <= allowed.maximum:

@@ -125,6 +125,9 @@ def _check_jobs(project: Project) -> Iterator[Problem]:
         yield from check_matrix(at, name, job)
         yield from _check_needs(at, job, project.jobs)
         yield from check_job_reports(at, job)
+        if job.strict and (job.services or job.stage not in COMMIT_STAGES):
+            what = f"services ({', '.join(job.services)})" if job.services else f'a job of stage "{job.stage}"'
+            yield Problem((*at, "strict"), f"a strict job has no network, and {what} cannot do without. Remove one.")
         if job.stage not in COMMIT_STAGES:
             for key in ("needs", "matrix", "matrix_include", "matrix_exclude", "on"):
                 if getattr(job, key):

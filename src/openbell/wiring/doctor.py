@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from openbell.adapters import postgres, valkey
+from openbell.adapters import bubblewrap, postgres, valkey
 from openbell.adapters.haproxy import binary as haproxy_binary
 from openbell.adapters.loopback import PORT_MAX, PORT_MIN, is_free
 from openbell.core.matrix import legs
@@ -54,6 +54,8 @@ async def examine(
         check_command("buildah", "--version", needed=False, remedy="apt-get install buildah (container images)"),
     ]
     work += [check_interpreter(version) for version in _python_versions(project)]
+    if project is not None and any(job.strict for job in project.jobs.values()):
+        work.append(_now(check_enclosure))
     checks = list(await asyncio.gather(*work))
     checks += await (examine_parts() if environment is None else environment.examine(tree))
     return Diagnosis(all(check.ok for check in checks if check.needed), tuple(checks))
@@ -105,6 +107,13 @@ async def check_namespaces() -> Check:
     remedy = "run openbell as an ordinary user, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
     code, output = await _ask("unshare", "--user", "--map-user=1000", "--map-group=1000", "true")
     return Check("user", code == 0, True, "root, with user namespaces" if code == 0 else f"root; {output}", remedy)
+
+
+def check_enclosure() -> Check:
+    """Whether strict jobs can be run: bubblewrap, and a kernel that permits it. Without it they are not checked."""
+    why = bubblewrap.refusal()
+    remedy = "pip install 'openbell[strict]', and allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+    return Check("strict jobs", not why, False, why or f"{bubblewrap.program()}", remedy)
 
 
 def check_disk(folder: Path) -> Check:

@@ -28,6 +28,7 @@ from openbell.ports import AdapterError
 from openbell.wiring.laps import Laps
 from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
 from openbell.wiring.reports import ReportReader
+from openbell.wiring.strict import enclosure, not_strict_here, strict_environment, undeclared
 from openbell.wiring.surroundings import Inputs, Workplace, base_environment, mark_border, select_files
 
 TemporaryService = Callable[[Path], contextlib.AbstractAsyncContextManager[str]]
@@ -123,6 +124,9 @@ class LocalJobRunner:
             return await self.end(node, laps.note(self._without_tests(node, attempt)), stop)
         if attempt == 1:
             log.unlink(missing_ok=True)
+        if node.job.strict and (refused := await asyncio.to_thread(not_strict_here, node)):
+            log.write_text(f"{refused.reason}\n")
+            return laps.note(msgspec.structs.replace(refused, attempts=attempt))
         async with self._scratch(node, out, laps) as (tree, scratch), self._services(node, scratch, laps) as addresses:
             values = self._placeholders(node, out, tree, scratch)
             env = {
@@ -131,12 +135,16 @@ class LocalJobRunner:
                 **{name: fill(value, {**node.values, **values}) for name, value in node.job.env.items()}, **secrets,
                 JOB_VARIABLE: str(scratch),
             }  # fmt: skip
+            inside: list[str] = []
+            if node.job.strict:
+                inside = enclosure(node, tree, out, scratch, path=self.workplace.path)
+                env = strict_environment(env, scratch)
             on_line = partial(self.on_line, node) if self.on_line else None
             ended = None
             try:
                 ended = await shell.run(
                     command_of(node, values), folder=tree, env=env, log=log, stop=stop, secrets=secrets.values(),
-                    on_line=on_line,
+                    on_line=on_line, inside=inside,
                 )  # fmt: skip
             finally:
                 # Before the reports are read: nobody may write to them any more.
@@ -200,9 +208,12 @@ class LocalJobRunner:
         laps.lap("reports_s")
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
-        good = judgement.outcome == "success"
+        good, reason = judgement.outcome == "success", judgement.reason
+        if judgement.outcome == "failure":
+            missed = undeclared(lines, tree, self.workplace.tree, self.inputs[node.id].files)
+            reason = f"reads {missed}, which is not among its inputs ({reason})" if missed else reason
         return JobResult(
-            node.id, node.name, node.stage, judgement.outcome, judgement.reason,
+            node.id, node.name, node.stage, judgement.outcome, reason,
             fingerprint=self.inputs[node.id].fingerprint,
             exit_code=ended.exit_code, reports=reports,
             outputs=collect_outputs(node.job, out, self.store) if good else (),
@@ -210,7 +221,8 @@ class LocalJobRunner:
         )  # fmt: skip
 
     def _placeholders(self, node: JobNode, out: Path, tree: Path, scratch: Path) -> dict[str, str]:
-        values = {**self.values, "out": str(out), "root": str(tree), "cache": str(self.workplace.cache)}
+        cache = scratch / "cache" if node.job.strict else self.workplace.cache
+        values = {**self.values, "out": str(out), "root": str(tree), "cache": str(cache)}
         tests = self.inputs[node.id].tests
         if tests is not None:
             listed = scratch / "tests"

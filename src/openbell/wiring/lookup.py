@@ -19,8 +19,9 @@ from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import TriggerKind
 from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.project import OpenProject
+from openbell.wiring.selection import Selection
 from openbell.wiring.sharding import Splitter
-from openbell.wiring.surroundings import FIXED, Inputs, select_files, service_versions, tool_versions
+from openbell.wiring.surroundings import FIXED, Inputs, service_versions, tool_versions
 
 if TYPE_CHECKING:
     from openbell.wiring.shared_store import SharedStore
@@ -44,21 +45,17 @@ def fingerprints(
     """
     finder, splitter = judged
     platform = "-".join((os.uname().sysname.lower(), os.uname().machine))
-    selected: dict[tuple[str, ...], list[str]] = {}
-    every = list(seen.files)
+    tree = Selection(list(seen.files))
     wanted = dict.fromkeys(fill(tool, node.values) for node in graph for tool in node.job.tools)
     versions = tool_versions(tuple(wanted), path, tools_file)
     versions |= service_versions([service for node in graph for service in node.job.services])
     inputs: dict[str, Inputs] = {}
     manifests: dict[str, Manifest] = {}
     for node in graph:
-        if node.job.inputs not in selected:
-            selected[node.job.inputs] = select_files(every, node.job.inputs)
-        files = selected[node.job.inputs]
+        files = tree.select(node.job.inputs)
         if not files:
-            raise UsageError(
-                f"job {node.id}: its inputs ({', '.join(node.job.inputs)}) match no file. See: openbell check"
-            )
+            what = f"job {node.id}: its inputs ({', '.join(node.job.inputs)}) match no file"
+            raise UsageError(f"{what}; what git ignores is no input. See: openbell check")
         takes = node.job.needs is not None or "{artifacts}" in node.job.run
         tests = splitter.part(node, entries := {name: seen.files[name] for name in files})
         manifests[node.id] = write_manifest(

@@ -3,6 +3,7 @@
 Preparing starts no job and no event loop: for a commit whose jobs are all cached it is everything that happens.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -23,7 +24,7 @@ from openbell.core.report import Outcome
 from openbell.core.schedule import RunOutcome, plan_run
 from openbell.core.timing import JobTimes
 from openbell.core.trigger import Plan, RefKind, Trigger, plan
-from openbell.ports import JobRunner, RunObserver
+from openbell.ports import AdapterError, JobRunner, RunObserver
 from openbell.wiring import lookup, releases
 from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.laps import times_of_results
@@ -354,7 +355,8 @@ async def execute(
     finally:
         if shared:
             await asyncio.to_thread(shared.close)
-        await asyncio.to_thread(evict, prepared.place)
+        with contextlib.suppress(AdapterError):  # What cannot be removed now harms no run; the next one tries again.
+            await asyncio.to_thread(evict, prepared.place)
         for folder in (workplace.tree, workplace.folder / "work"):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from openbell.adapters import git
-from openbell.adapters.sqlite import SqliteJournal, read_now
 from openbell.adapters.store import Store
 from openbell.core.pipeline import JobResult, Output
 from openbell.core.places import places
@@ -176,6 +175,8 @@ def published_file(state: StateFolder, built: ReleaseBuilt) -> Path:
 
 def is_recorded(state: StateFolder, built: ReleaseBuilt) -> bool:
     """Say whether the journal has this release under these names already."""
+    from openbell.adapters.sqlite import read_now
+
     names = (built.digest, built.commit, built.ref, built.tag)
     for record in read_now(state.journal, STREAM):
         one = msgspec.json.decode(record.payload, type=ReleaseBuilt)
@@ -186,5 +187,7 @@ def is_recorded(state: StateFolder, built: ReleaseBuilt) -> bool:
 
 async def record(state: StateFolder, built: ReleaseBuilt) -> None:
     """Append "built" to the journal; repeated after a crash it only says the same again."""
+    from openbell.adapters.sqlite import SqliteJournal
+
     async with SqliteJournal(state.journal) as journal:
         await journal.append(STREAM, KIND_BUILT, msgspec.json.encode(built), at_s=time.time())

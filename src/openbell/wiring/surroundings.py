@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from openbell.core.pipeline import JobNode
+from openbell.wiring.selection import Selection
 
 SOURCE_DATE_EPOCH = "1580601600"
 """The time that builds write into what they make. It is the same for every commit, not the commit's: the same content
@@ -89,12 +90,7 @@ def base_environment(path: str) -> dict[str, str]:
 
 def select_files(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
     """Select paths by gitignore-style patterns, in their order."""
-    if tuple(patterns) == ("**",):
-        return list(files)
-    from pathspec import GitIgnoreSpec
-
-    spec = GitIgnoreSpec.from_lines(patterns)
-    return [name for name in files if spec.match_file(name)]
+    return Selection(files).select(patterns)
 
 
 def mark_border(tree: Path) -> None:
