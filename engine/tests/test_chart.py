@@ -91,6 +91,7 @@ def test_it_is_valid_for_kubernetes(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("checkov") is None, reason="checkov is not installed")
 def test_scanners_find_what_is_waived_and_nothing_else(tmp_path: Path) -> None:
     waived = yaml.safe_load((ROOT / "checks" / "checkov.yaml").read_text())["skip-check"]
+    waived = [check for check in waived if check.startswith("CKV_K8S")]
     for name, options in {"default": (), "eks": ("--values", str(CHART / "values-eks.yaml"))}.items():
         rendered = helm("te-blue", "--set", "migrations.contract=0123456789ab", *options)
         (tmp_path / f"{name}.yaml").write_text(rendered.stdout)

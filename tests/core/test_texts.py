@@ -49,7 +49,7 @@ def messages(lines: str) -> list[str]:
         # placeholders that nobody fills in there
         (
             '[jobs.unit]\nrun = "x {version}"',
-            "run: unknown placeholder {version}. Known here: out, root, cache, artifacts.",
+            "run: unknown placeholder {version}. Known here: out, root, cache, artifacts, history, folder.",
         ),
         ('[jobs.unit]\nrun = "x {release}"', "unknown placeholder {release}."),
         ('[jobs.unit]\nrun = "x {foo}"', "Write {{foo}} for the literal text."),

@@ -25,7 +25,8 @@ def doctor(
 ) -> int:
     """Say what this machine has of what openbell needs, and how to get the rest. Exits with 1 if something is missing.
 
-    Works outside a project, too; inside one it also looks for the Pythons that the project's jobs name.
+    Works outside a project, too; inside one it also looks for the programs and the Pythons that the
+    project's jobs name.
 
     Parameters
     ----------

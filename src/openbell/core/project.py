@@ -73,10 +73,11 @@ class Job(Frozen, frozen=True, kw_only=True):
     """`[jobs.NAME]`: one command in one environment; `matrix` multiplies it.
 
     `run` is a shell script (`bash -eu -o pipefail`). It may use `{out}` (the job's output folder), `{root}` (its copy
-    of the tree), `{cache}` (a folder that outlives runs), `{artifacts}` (outputs of the jobs it needs) and the axes of
-    its matrix; in smoke and load, instead of artifacts, `{release}` (the release made ready to run) and the addresses
-    of the services (`{api_url}`, `{fix-gateway_address}` ...). `env` may use the same, `tools` the axes. Others are
-    refused; a literal brace pair around a word is written `{{word}}`, and `${WORD}` is the shell's.
+    of the tree), `{cache}` (a folder that outlives runs), `{artifacts}` (outputs of the jobs it needs), `{history}` (a
+    bare repository with the commit and what led to it) and `{folder}` (where the project lies in it), and the axes of
+    its matrix; in smoke and load, instead of these three, `{release}` (the release made ready to run) and the
+    addresses of the services (`{api_url}`, `{fix-gateway_address}` ...). `env` may use the same, `tools` the axes.
+    Others are refused; a literal brace pair around a word is written `{{word}}`, and `${WORD}` is the shell's.
 
     `matrix_exclude` leaves legs out, `matrix_include` adds values to legs or legs to the matrix, as in GitHub Actions.
 

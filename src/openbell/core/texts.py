@@ -15,7 +15,7 @@ from openbell.core.matrix import names
 from openbell.core.pattern import placeholders
 from openbell.core.project import COMMIT_STAGES, Job, Problem, Project
 
-JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts")
+JOB_PLACEHOLDERS = ("out", "root", "cache", "artifacts", "history", "folder")
 SHARD_PLACEHOLDERS = ("shard", "shards", "tests")
 """What a job of several shards knows besides."""
 
@@ -130,9 +130,9 @@ def _check_job_placeholders(at: tuple[str, ...], job: Job, project: Project) -> 
     if job.stage not in COMMIT_STAGES:
         known = (*DEPLOYED_PLACEHOLDERS, *names(job), *address_placeholders(project))
     yield from _check_placeholders((*at, "run"), job.run, known)
-    if "artifacts" not in placeholders(job.run):
+    for name in ("artifacts", "history"):
         # They are fetched for commands that name them.
-        known = tuple(name for name in known if name != "artifacts")
+        known = known if name in placeholders(job.run) else tuple(other for other in known if other != name)
     for name, value in job.env.items():
         yield from _check_placeholders((*at, "env", name), value, known)
     for index, tool in enumerate(job.tools):

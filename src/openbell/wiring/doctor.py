@@ -21,6 +21,7 @@ from openbell.adapters.loopback import PORT_MAX, PORT_MIN, is_free
 from openbell.core.matrix import legs
 from openbell.core.project import Project
 from openbell.ports import AdapterError
+from openbell.wiring.job_tools import check_tools
 from openbell.wiring.site import Check, Site
 from openbell.wiring.state import StateFolder
 from openbell.wiring.surroundings import search_path
@@ -57,6 +58,8 @@ async def examine(
     if project is not None and any(job.strict for job in project.jobs.values()):
         work.append(_now(check_enclosure))
     checks = list(await asyncio.gather(*work))
+    if project is not None:
+        checks += await check_tools(project, frozenset(check.name for check in checks))
     checks += await (examine_parts() if environment is None else environment.examine(tree))
     return Diagnosis(all(check.ok for check in checks if check.needed), tuple(checks))
 

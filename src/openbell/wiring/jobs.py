@@ -6,7 +6,6 @@ first when a stale result is reused. Its environment is that of `openbell.wiring
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -240,9 +239,10 @@ class LocalJobRunner:
     @contextlib.asynccontextmanager
     async def _scratch(self, node: JobNode, out: Path, laps: Laps) -> AsyncIterator[tuple[Path, Path]]:
         """Make a job's own copy of its inputs, and a short folder for its sockets and other passing things."""
-        # Not named after the job: projects look for words such as "integration" in the paths of their tests.
-        tree = self.workplace.folder / "work" / hashlib.sha256(node.id.encode()).hexdigest()[:8]
         scratch = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        # Neither in the state's folder, which git ignores: tools that do as git does would find nothing there to check.
+        # Nor named after the job: projects look for words such as "integration" in the paths of their tests.
+        tree = scratch / "tree"
         mark_owner(scratch)
         (scratch / "tmp").mkdir()
         self.workplace.cache.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from openbell.core.pattern import fill
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import TriggerKind
 from openbell.wiring.changes import ChangeFinder
+from openbell.wiring.commit_history import history_of
 from openbell.wiring.project import OpenProject
 from openbell.wiring.selection import Selection
 from openbell.wiring.sharding import Splitter
@@ -61,7 +62,8 @@ def fingerprints(
         manifests[node.id] = write_manifest(
             node,
             entries,
-            {tool: versions[tool] for tool in (*(fill(t, node.values) for t in node.job.tools), *_services_of(node))},
+            {tool: versions[tool] for tool in (*(fill(t, node.values) for t in node.job.tools), *_services_of(node))}
+            | history_of(node, seen),
             {need: inputs[need].fingerprint for need in node.needs if takes},
             platform=platform,
             env=FIXED,

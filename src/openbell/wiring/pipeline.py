@@ -27,6 +27,7 @@ from openbell.core.trigger import Plan, RefKind, Trigger, plan
 from openbell.ports import AdapterError, JobRunner, RunObserver
 from openbell.wiring import lookup, releases
 from openbell.wiring.changes import ChangeFinder
+from openbell.wiring.commit_history import lay_out_history
 from openbell.wiring.laps import times_of_results
 from openbell.wiring.project import OpenProject
 from openbell.wiring.run_folder import make_state, new_run, unrecordable
@@ -348,6 +349,7 @@ async def execute(
     try:
         await asyncio.to_thread(end_leftovers)
         await asyncio.to_thread(git.lay_out, prepared.snapshot, workplace.tree)
+        runner.values |= await asyncio.to_thread(lay_out_history, prepared.graph, prepared.snapshot, workplace)
         with store.in_use():
             end = await drive(state, prepared.hits, runs, observer, cancel=cancel)
         remember_durations(end.results, prepared.place.state)

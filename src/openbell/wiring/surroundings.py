@@ -122,7 +122,7 @@ def tool_versions(tools: Sequence[str], path: str, known_file: Path) -> dict[str
         status = real.stat()
         key = f"{program}:{real}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_size}:{status.st_ino}"
         if key not in known:
-            known[key] = _ask_version(program, path)
+            known[key] = ask_version(program, path)
             asked = True
         versions[tool] = known[key]
     if asked:
@@ -144,7 +144,7 @@ def service_versions(services: Sequence[str]) -> dict[str, str]:
     return versions
 
 
-def _ask_version(program: str, path: str) -> str:
+def ask_version(program: str, path: str) -> str:
     """Ask in the three ways that tools know; a tool that has none counts by its content alone."""
     for argument in ("--version", "version", "-V"):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

@@ -86,6 +86,7 @@ class FixSession:
             self.incoming_seq = self.outgoing_seq = 0
         if message.seq < self.expected_seq and not message.possible_duplicate:
             return self._too_low(message)
+        # nosemgrep: sequence-numbers-reset - the counterparty asked for it
         answer = [(98, "0"), (108, str(self.heartbeat_s)), *([(141, "Y")] if reset else [])]
         actions: list[Action] = [Reply(LOGON, answer)]
         if message.seq > self.expected_seq:
