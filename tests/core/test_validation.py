@@ -118,7 +118,7 @@ def test_a_sound_configuration_has_no_problems() -> None:
         ('[jobs.unit]\nrun = " "', 'jobs.unit.run: run = " ": is empty.'),
         (
             '[jobs.unit]\nrun = "x {pyhton}"',
-            "run: unknown placeholder {pyhton}. Known here: out, root, cache, artifacts, history, folder. Write {{pyhton}} for",
+            "run: unknown placeholder {pyhton}. Known here: out, root, cache, artifacts, history, folder. Write",
         ),
         ('[jobs.unit]\nrun = "x {api_url}"', "unknown placeholder {api_url}"),
         (
