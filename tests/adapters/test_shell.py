@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbell.adapters import shell
-from openbell.adapters.shell import Ended, Masker
+from openbell.adapters.shell import Ended
+from openbell.core.masking import Masker, printable
 from openbell.ports import AdapterError
 
 ENV = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
@@ -184,12 +185,12 @@ def test_a_secret_longer_than_an_endless_line(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_shown_commands_no_terminal(line: str, shown: str) -> None:
-    assert shell.printable(line) == shown
+    assert printable(line) == shown
 
 
 @given(st.binary())
 def test_nothing_that_is_shown_is_a_control_character(content: bytes) -> None:
-    shown = shell.printable(content.decode(errors="surrogateescape"))
+    shown = printable(content.decode(errors="surrogateescape"))
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown.replace("\t", ""))
     assert shown.encode().decode() == shown
 

@@ -31,7 +31,14 @@ def test_a_file_where_another_job_has_a_folder() -> None:
     assert placed(a={"x": "1"}, b={"x/y": "2"}) == {"a/x": "1", "b/x/y": "2"}
 
 
-def test_a_folder_named_as_a_job_is_that_jobs() -> None:
+def test_a_file_named_as_its_job_stays_where_it_was_left() -> None:
+    assert placed(api={"api": "1"}, web={"web": "2", "api/x": "3"}) == {
+        "api/api": "1", "web/web": "2", "web/api/x": "3",
+    }  # fmt: skip
+    assert placed(api={"api": "1"}, web={"web": "2"}) == {"api": "1", "web": "2"}
+
+
+def test_a_folder_that_is_made_for_a_job_is_that_jobs() -> None:
     assert placed(a={"x": "1", "b/x": "3"}, b={"x": "2"}) == {"a/x": "1", "b/x": "2", "a/b/x": "3"}
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbell.adapters.shell import printable
 from openbell.core.diagnosis import LINE_LENGTH_MAX, Entry, Failure, FirstError, Past, diagnose
+from openbell.core.masking import printable
 from openbell.core.project import KnownFailure
 from openbell.core.report import Coverage, FailedTest, Finding, Findings, Reports, Suite
 from openbell.wiring.diagnosis import catalogue

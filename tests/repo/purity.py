@@ -15,11 +15,13 @@ from tests.repo.syntax import Violation, parse, waived
 
 _PURE = """
     __future__ abc array base64 bisect collections copy dataclasses datetime decimal difflib enum fnmatch fractions
-    functools graphlib hashlib heapq hmac itertools json keyword math msgspec numpy operator pathlib re shlex statistics
-    string struct textwrap types typing unicodedata uuid zlib
+    functools graphlib hashlib heapq hmac html itertools json keyword math msgspec numpy operator pathlib re shlex
+    statistics string struct textwrap types typing unicodedata urllib uuid zlib
 """
 PURE_MODULES = frozenset(_PURE.split())
 PURE_NAMES = {
+    "html": {"escape"},
+    "urllib": {"quote"},
     "pathlib": {"PurePath", "PurePosixPath", "PureWindowsPath"},
     "uuid": {"UUID", "uuid3", "uuid5", "NAMESPACE_URL", "NAMESPACE_OID", "NAMESPACE_DNS"},
     "numpy": set(),

@@ -101,6 +101,16 @@ async def test_tools_that_leave_out_what_git_ignores_leave_nothing_out(bench: Be
     assert bench.log.rstrip().endswith("src/b.py")
 
 
+async def test_the_only_job_of_a_run_gets_the_tree_itself_and_no_one_else(bench: Bench, tmp_path: Path) -> None:
+    for only, changed in (("job", b"more"), ("", b"a\n")):
+        runner = bench.runner("printf more > a.txt")
+        runner.only = only
+        await runner.run(bench.node, 1, asyncio.Event())
+        # On a file system that clones, neither is the tree's.
+        assert (bench.workplace.tree / "a.txt").read_bytes() in (changed, b"a\n")
+        (bench.workplace.tree / "a.txt").write_text("a\n")
+
+
 async def test_the_environment_is_written_down_not_inherited(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAKED", "1")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openbell.adapters.shell import Masker
+from openbell.core.masking import Masker
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import Job, Quarantine
 from openbell.core.project import Reports as Declared

@@ -10,15 +10,11 @@ Source: POSIX process groups; https://docs.github.com/actions (masking)
 """
 
 import asyncio
-import base64
 import contextlib
-import json
 import os
-import re
 import shutil
 import socket
 import sys
-import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +23,7 @@ from typing import BinaryIO
 import msgspec
 
 from openbell import programs
+from openbell.core.masking import Masker
 from openbell.ports import AdapterError
 
 SYSTEM = "shell"
@@ -38,23 +35,6 @@ REAPER = Path(programs.__file__).with_name("reaper.py")
 LOG_BYTES_MAX = 64_000_000
 LINE_BYTES_MAX = 64_000
 LAST_LINES_MAX = 40
-MASKED_LENGTH_MIN = 4
-"""Shorter values would be replaced inside ordinary words and tell their length; they are not secrets."""
-
-BASE64_LENGTH_MIN = 8
-"""The part of a secret's Base64 that is the same wherever the secret begins; what is shorter may be any word."""
-
-BASE64_WIDTHS = (64, 76)
-"""Where `openssl base64` and `base64` end their lines."""
-
-MASK = "***"
-
-_TERMINAL_COMMANDS = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, links, the clipboard
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # colours, the cursor
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -66,83 +46,6 @@ class Ended(msgspec.Struct, frozen=True):
     exit_code: int
     last_lines: tuple[str, ...]
     swept: bool = True
-
-
-class Masker:
-    """Replaces secret values, in the forms in which tools print them: plain, in JSON, URLs and Base64, line by line."""
-
-    def __init__(self, values: Iterable[str]) -> None:
-        parts = [part for value in values for part in (value, *value.splitlines())]
-        kept = [part for part in parts if len(part.strip()) >= MASKED_LENGTH_MIN]
-        self._forms = tuple(dict.fromkeys(form for part in kept for form in _forms(part)))
-        self.longest = max(map(len, self._forms), default=0)
-
-    def mask(self, text: str) -> str:
-        """Return the text with every secret replaced."""
-        shown, end = [], 0
-        for start, stop in self.find(text):
-            shown += [text[end:start], MASK]
-            end = stop
-        return "".join([*shown, text[end:]])
-
-    def show(self, text: str) -> str:
-        """Return a masked text for a screen; it is masked once more when it changes: what was coloured is whole now."""
-        clean = printable(text)
-        return text if clean == text else self.mask(clean)
-
-    def find(self, text: str) -> list[tuple[int, int]]:
-        """Find where the secrets are, in order; those that overlap are one."""
-        places = []
-        for form in self._forms:
-            at = text.find(form)
-            while at >= 0:
-                places.append((at, at + len(form)))
-                at = text.find(form, at + len(form))
-        found: list[tuple[int, int]] = []
-        for start, stop in sorted(places):
-            if found and start < found[-1][1]:
-                found[-1] = (found[-1][0], max(stop, found[-1][1]))
-            else:
-                found.append((start, stop))
-        return found
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """Write a secret as tools do: plain, as JSON and URLs escape it, and in Base64."""
-    content = _encode(secret)
-    yield secret
-    for escaped in (json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
-        yield escaped[1:-1]
-        yield escaped[1:-1].replace("/", "\\/")
-        # Go writes what has a meaning in HTML as numbers.
-        yield re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", escaped[1:-1])
-    for kept in ("", "/", "!'()*"):
-        quoted = urllib.parse.quote(content, safe=kept)
-        yield from (quoted, quoted.replace("%20", "+"), re.sub("%..", lambda match: match[0].lower(), quoted))
-    for text in _base64_forms(content):
-        yield from (text, text.translate({ord("+"): "-", ord("/"): "_"}))
-
-
-def _base64_forms(content: bytes) -> Iterator[str]:
-    """Encode content alone, with its padding and without, in lines, and as it looks in the midst of something else."""
-    padded = base64.b64encode(content).decode()
-    yield from (padded, padded.rstrip("="))
-    kept = []
-    for before in range(3):
-        # A character is six bits: those that hold bits of a neighbour differ, those between are always the same.
-        encoded = base64.b64encode(bytes(before) + content).decode()
-        kept.append(encoded[-(-before * 8 // 6) : (before + len(content)) * 8 // 6])
-    kept += [kept[0][at : at + width] for width in BASE64_WIDTHS for at in range(0, len(kept[0]), width)]
-    yield from (text for text in kept if len(text) >= BASE64_LENGTH_MIN)
-
-
-def printable(text: str) -> str:
-    """Return a line without what a terminal would obey: escape sequences and control characters, but for tabs."""
-    if text.isprintable():
-        return text
-    # What is no UTF-8 goes first: bytes that a removed sequence kept apart may be a control character together.
-    text = _encode(text).decode(errors="replace")
-    return _CONTROLS.sub("", re.sub("[\r\n]+", " ", _TERMINAL_COMMANDS.sub("", text.rstrip("\r\n"))))
 
 
 class _Log:
@@ -157,48 +60,52 @@ class _Log:
         self.last: deque[str] = deque(maxlen=LAST_LINES_MAX)
 
     def feed(self, chunk: bytes) -> None:
-        *lines, self.pending = (self.pending + chunk).split(b"\n")
-        if len(self.pending) > LINE_BYTES_MAX:
-            # Cut an endless line, but not through a secret, nor where one may have begun of which the rest is to come.
-            text = _decode(self.pending)
-            cut = max(0, len(text) - self.masker.longest)
-            cut = next((stop for start, stop in self.masker.find(text) if start < cut < stop), cut)
-            lines.append(_encode(text[:cut]))
-            self.pending = _encode(text[cut:])
-        self._write(lines)
+        self.pending += chunk
+        if b"\n" in chunk or len(self.pending) > LINE_BYTES_MAX:
+            cut = self._cut(self.pending)
+            self._write(self.pending[:cut])
+            self.pending = self.pending[cut:]
 
     def close(self) -> None:
-        if self.pending:
-            self._write([self.pending])
-            self.pending = b""
+        self._write(self.pending)
+        self.pending = b""
+
+    def _cut(self, content: bytes) -> int:
+        """Say how far content can be written: to the end of a line, but not through a secret nor through what may be
+        the beginning of one. So the last line may wait for the next; an endless one is cut where that does no harm.
+        """
+        lines_end = content.rfind(b"\n") + 1
+        endless = len(content) - lines_end > LINE_BYTES_MAX
+        cut = len(content) if endless else lines_end
+        open_end = self.masker.open_end(content[:cut])
+        if open_end < cut:
+            cut = open_end if endless else content.rfind(b"\n", 0, open_end) + 1
+        for start, stop in self.masker.find(content):
+            if start < cut < stop:
+                # A secret that repeats itself without an end would never be written.
+                cut = start if endless and start else stop if endless else content.rfind(b"\n", 0, start) + 1
+        return cut
 
     def _put(self, content: bytes) -> None:
         """Write all of it: a file without a buffer may take a part, and says why only when asked again."""
         while content:
             content = content[self.stream.write(content) :]
 
-    def _write(self, lines: Sequence[bytes]) -> None:
-        texts = [self.masker.mask(_decode(line.rstrip(b"\r"))) for line in lines]
-        content = _encode("".join(f"{text}\n" for text in texts))
+    def _write(self, printed: bytes) -> None:
+        if not printed:
+            return
+        lines = [line.rstrip(b"\r") for line in self.masker.mask_bytes(printed).removesuffix(b"\n").split(b"\n")]
+        content = b"".join(line + b"\n" for line in lines)
         if self.written <= LOG_BYTES_MAX:
             self._put(content[: LOG_BYTES_MAX - self.written])
             if self.written + len(content) > LOG_BYTES_MAX:
                 self._put(b"\n... the log is cut here: it is larger than %d MB\n" % (LOG_BYTES_MAX // 1_000_000))
         self.written += len(content)
-        shown = [self.masker.show(text) for text in texts]
+        shown = [self.masker.show(line.decode(errors="surrogateescape")) for line in lines]
         self.last.extend(shown)
         if self.on_line:
-            for text in shown:
-                self.on_line(text)
-
-
-def _decode(line: bytes) -> str:
-    """Read what need not be UTF-8 in a way that can be undone."""
-    return line.decode(errors="surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
+            for line in shown:
+                self.on_line(line)
 
 
 def command_line(script: str) -> list[str]:

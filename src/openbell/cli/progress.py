@@ -177,6 +177,7 @@ def summary_line(summary: "RunSummary") -> str:
     ]
     parts += [f"failed: {', '.join(summary.failed)}"] if summary.failed else []
     parts += [f"goes on with {summary.resumes}"] if summary.resumes else []
+    parts += [f"superseded by {summary.superseded_by}"] if summary.superseded_by else []
     parts += [f"{summary.repeats} again"] if summary.repeats else []
     return "  ".join(parts)
 
@@ -194,6 +195,8 @@ def closing(found: RunDocument, version: str) -> list[str]:
     lines = [
         paint(f"{glyph} run {found.run}: {found.outcome}, {jobs} in {duration(found.duration_s)}", colour, sys.stderr)
     ]
+    if found.superseded_by:
+        lines.append(f"  Superseded by run {found.superseded_by} of the same concurrency group.")
     if all(job.from_run for job in found.jobs) and found.jobs:
         runs = ", ".join(dict.fromkeys(job.from_run for job in found.jobs))
         lines.append(f"  Nothing was executed: every job has the same fingerprint as in run {runs}.")

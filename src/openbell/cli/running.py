@@ -21,7 +21,7 @@ from openbell.core.diagnosis import Diagnosis
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
-from openbell.wiring import pipeline, releases, run_record
+from openbell.wiring import concurrency, pipeline, releases, run_record
 from openbell.wiring.journalling import keep_for_reports
 from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
@@ -82,7 +82,8 @@ def _carry_out(prepared: PreparedRun, held: str, *, quiet: bool) -> RunDocument:
     """Show and execute a run, build its release, deploy it, and keep the document."""
     telemetry = _telemetry(prepared)
     try:
-        recorder = run_record.Recorder(prepared, deploys=held != NOT_ASKED)
+        group = concurrency.group_of(prepared)
+        recorder = run_record.Recorder(prepared, deploys=held != NOT_ASKED, group=group)
         outcome, results = run_jobs(prepared, quiet=quiet, recorder=recorder)
         if prepared.request.leave is not None:
             from openbell.wiring.shared_run import leave
@@ -136,6 +137,9 @@ def run_jobs(
 
     With a `recorder` they are written down as well, so that the run can be resumed.
     """
+    older = concurrency.supersede_older(prepared) if recorder else ()
+    if older:
+        say(f"Of the same group: run {', '.join(older)}, which ends for this one.")
     if prepared.is_known:
         shown = progress.PlainProgress(prepared)
         results = tuple(prepared.hits[node.id] for node in prepared.graph)
@@ -146,11 +150,11 @@ def run_jobs(
         return "success", results
     import asyncio
 
-    return asyncio.run(_execute(prepared, recorder, lively=is_lively(sys.stderr) and not quiet))
+    return asyncio.run(_execute(prepared, recorder, older, lively=is_lively(sys.stderr) and not quiet))
 
 
 async def _execute(
-    prepared: PreparedRun, recorder: run_record.Recorder | None, *, lively: bool
+    prepared: PreparedRun, recorder: run_record.Recorder | None, older: tuple[str, ...], *, lively: bool
 ) -> tuple[RunOutcome, tuple[JobResult, ...]]:
     """Execute with a Ctrl-C, a SIGTERM or a lost terminal ending all jobs."""
     import asyncio
@@ -161,7 +165,8 @@ async def _execute(
     shown: progress.Progress = progress.LiveProgress(prepared) if lively else progress.PlainProgress(prepared)
     with calling(cancel.set):
         try:
-            end = await pipeline.execute(prepared, recorder.telling(shown) if recorder else shown, cancel=cancel)
+            async with concurrency.looking_out(prepared, older, cancel):
+                end = await pipeline.execute(prepared, recorder.telling(shown) if recorder else shown, cancel=cancel)
         finally:
             shown.close()
     return end.outcome, end.results

@@ -2,10 +2,10 @@
 
 import sys
 
-from openbell.adapters.shell import printable
 from openbell.cli.failures import explanation, first_error
 from openbell.cli.progress import GLYPHS
 from openbell.cli.terminal import DONE, complain, print_json, say
+from openbell.core.masking import printable
 from openbell.core.narrative import duration
 from openbell.core.pipeline import slug
 from openbell.wiring.pipeline import JobDocument, RunDocument

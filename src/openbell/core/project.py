@@ -405,6 +405,15 @@ class Quarantine(Frozen, frozen=True, kw_only=True):
     until: date
 
 
+class Concurrency(Frozen, frozen=True, kw_only=True):
+    """`[concurrency]`: which runs are not wanted beside each other. A newer one of a group cancels the older.
+
+    `group` may use `{ref}`, `{trigger}` and `{target}`; runs that fill it in alike are of one group.
+    """
+
+    group: str | None = None
+
+
 class Branches(Frozen, frozen=True, kw_only=True):
     """`[branches]`: which branches and tags are built after their tests pass; all others are only tested.
 
@@ -463,6 +472,7 @@ class Project(Frozen, frozen=True, kw_only=True):
     project: ProjectInfo
     branches: Branches = Branches()
     cache: Cache = Cache()
+    concurrency: Concurrency = Concurrency()
     jobs: dict[str, Job] = {}
     diagnoses: tuple[KnownFailure, ...] = ()
     targets: Targets = Targets()

@@ -21,6 +21,7 @@ SHARD_PLACEHOLDERS = ("shard", "shards", "tests")
 
 DEPLOYED_PLACEHOLDERS = ("out", "root", "cache", "release")
 SERVICE_PLACEHOLDERS = ("port", "http_port", "slot", "instance", "version", "release", "artifacts")
+GROUP_PLACEHOLDERS = ("ref", "trigger", "target")
 RELEASE_PLACEHOLDERS = ("release", "artifacts")
 SERVICE_VARIABLES = "PORT, HTTP_PORT, OPENBELL_SLOT, OPENBELL_INSTANCE, OPENBELL_SERVICE and OPENBELL_VERSION"
 
@@ -45,6 +46,8 @@ def check_texts(project: Project) -> Iterator[Problem]:
         yield from _check_variables(at, service.env, ())
         yield from _check_unfilled((*at, "env"), service.env)
         yield from _check_placeholders((*at, "run"), service.run, SERVICE_PLACEHOLDERS)
+    group = project.concurrency.group or ""
+    yield from _check_placeholders(("concurrency", "group"), group, GROUP_PLACEHOLDERS)
     for key in ("prepare", "expand", "contract"):
         command: str | None = getattr(project.release, key)
         yield from _check_placeholders(("release", key), command or "", RELEASE_PLACEHOLDERS)

@@ -11,10 +11,10 @@ import msgspec
 
 import openbell
 from openbell.adapters.expressions import first_lines
-from openbell.adapters.shell import printable
 from openbell.adapters.store import Store
 from openbell.core.diagnosis import LINE_LENGTH_MAX, Catalogue, Diagnosis, Entry, Failure, Past, diagnose
 from openbell.core.fingerprint import explain_difference
+from openbell.core.masking import printable
 from openbell.core.pipeline import JobNode, JobResult
 from openbell.core.project import KnownFailure
 from openbell.wiring.pipeline import PreparedRun

@@ -16,15 +16,18 @@ from pathlib import Path
 import msgspec
 
 from openbell.adapters import shell
+from openbell.adapters.copies import copy_files
 from openbell.adapters.store import Store
 from openbell.core.artifacts import lay_out_artifacts
 from openbell.core.attempts import sum_up, words_of_limit
+from openbell.core.masking import Masker
 from openbell.core.pattern import fill
-from openbell.core.pipeline import JobNode, JobResult, Output, command_of, slug
+from openbell.core.pipeline import JobNode, JobResult, command_of, slug
 from openbell.core.project import Job
-from openbell.core.report import judge
+from openbell.core.report import Judgement, judge
 from openbell.ports import AdapterError
 from openbell.wiring.laps import Laps
+from openbell.wiring.left_secrets import job_masker, remove_secrets
 from openbell.wiring.leftovers import JOB_VARIABLE, SCRATCH_PREFIX, end_processes, mark_owner
 from openbell.wiring.reports import ReportReader
 from openbell.wiring.strict import enclosure, not_strict_here, strict_environment, undeclared
@@ -62,17 +65,15 @@ def secret_values(job: Job, secret: Callable[[str], str | None]) -> dict[str, st
     return found
 
 
-def collect_outputs(job: Job, out: Path, store: Store) -> tuple[Output, ...]:
-    """Keep the files of `{out}` that a job declares as outputs; a build job that declares none, all but its reports."""
+def output_files(job: Job, out: Path) -> list[str]:
+    """Name the files of `{out}` that a job declares as outputs; of a build job that declares none, all but reports."""
     reports = {name for name in msgspec.structs.astuple(job.reports) if name}
     files = sorted(
         path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and not path.is_symlink()
     )
     if job.outputs:
-        files = select_files(files, job.outputs)
-    else:
-        files = [name for name in files if name not in reports] if job.stage == "build" else []
-    return tuple(store.add(out / name, name) for name in files)
+        return select_files(files, job.outputs)
+    return [name for name in files if name not in reports] if job.stage == "build" else []
 
 
 class LocalJobRunner:
@@ -92,6 +93,7 @@ class LocalJobRunner:
         keep: Callable[[JobNode, JobResult, Path], None] | None = None,
         secret: Callable[[str], str | None] = os.environ.get,
         reader: ReportReader | None = None,
+        only: str = "",
     ) -> None:
         self.workplace = workplace
         self.store = store
@@ -105,14 +107,19 @@ class LocalJobRunner:
         self.secret = secret
         self.failed: dict[str, list[str]] = {}
         self.reader = reader or ReportReader()
+        # Of the job that runs alone in its run, and once: nobody else will look at the tree.
+        self.only = only
 
     async def run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         """Run one attempt of a job in a copy of its inputs and judge it."""
         try:
             return await self._run(node, attempt, stop)
         except (AdapterError, OSError, ValueError) as error:
-            self.failed.setdefault(node.id, []).append(str(error) or type(error).__name__)
-            raise
+            masker = job_masker(node.job, self.secret)
+            reason = masker.show(masker.mask(str(error) or type(error).__name__))
+            self.failed.setdefault(node.id, []).append(reason)
+            # The system names files as the job did.
+            raise (ValueError(reason) if masker.hides(str(error)) else error) from None
 
     async def _run(self, node: JobNode, attempt: int, stop: asyncio.Event) -> JobResult:
         laps = Laps()
@@ -199,23 +206,27 @@ class LocalJobRunner:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             message = "the job put something else in the place of its folder {out}."
             raise AdapterError("openbell", "outputs", message)
-        files = self.inputs[node.id].files
-        key = self.inputs[node.id].fingerprint
-        said = self.reader.read(node, out, shell.Masker(secrets), files=files, tree=tree, fingerprint=key)
+        key, masker = self.inputs[node.id].fingerprint, Masker(secrets)
+        said = self.reader.read(node, out, masker, files=self.inputs[node.id].files, tree=tree, fingerprint=key)
         # Half of a report says nothing about tests that did not come to their turn.
         reports = said.reports if stopped else self.reader.remember(node, said, self.workplace, fingerprint=key)
+        files = output_files(node.job, out)
+        gone = remove_secrets(node.job, out, masker)
         laps.lap("reports_s")
         lines = tuple(line for line in ended.last_lines if line.strip())
         judgement = judge(node.job, ended.exit_code, reports, lines[-1].strip() if lines else "")
+        if judgement.outcome == "success" and gone and files != output_files(node.job, out):
+            words = f"a secret is in what it left: {', '.join(gone)}. Nothing of that is kept; leave it out"
+            judgement = Judgement("failure", words)
         good, reason = judgement.outcome == "success", judgement.reason
-        if judgement.outcome == "failure":
+        if judgement.outcome == "failure" and not gone:
             missed = undeclared(lines, tree, self.workplace.tree, self.inputs[node.id].files)
             reason = f"reads {missed}, which is not among its inputs ({reason})" if missed else reason
         return JobResult(
             node.id, node.name, node.stage, judgement.outcome, reason,
             fingerprint=self.inputs[node.id].fingerprint,
             exit_code=ended.exit_code, reports=reports,
-            outputs=collect_outputs(node.job, out, self.store) if good else (),
+            outputs=tuple(self.store.add(out / name, name) for name in files) if good else (),
             last_lines=() if good else lines,
         )  # fmt: skip
 
@@ -259,14 +270,7 @@ class LocalJobRunner:
         out.mkdir(parents=True)
         tree.mkdir(parents=True, exist_ok=True)
         mark_border(tree)
-        made: set[Path] = set()
-        for name in self.inputs[node.id].files:
-            source, target = self.workplace.tree / name, tree / name
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
-            if source.is_symlink() or source.is_file():
-                shutil.copy2(source, target, follow_symlinks=False)
+        copy_files(self.workplace.tree, tree, self.inputs[node.id].files, links=self.only == node.id)
 
     @contextlib.asynccontextmanager
     async def _services(self, node: JobNode, scratch: Path, laps: Laps) -> AsyncIterator[dict[str, str]]:

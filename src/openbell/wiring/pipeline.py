@@ -30,7 +30,7 @@ from openbell.wiring.changes import ChangeFinder
 from openbell.wiring.commit_history import lay_out_history
 from openbell.wiring.laps import times_of_results
 from openbell.wiring.project import OpenProject
-from openbell.wiring.run_folder import make_state, new_run, unrecordable
+from openbell.wiring.run_folder import make_state, new_run, superseded_by, unrecordable
 from openbell.wiring.sharding import Splitter
 from openbell.wiring.surroundings import (
     Inputs,
@@ -174,6 +174,7 @@ class RunDocument(msgspec.Struct, frozen=True):
     findings: RunFindings | None = None
     resumes: str = ""
     repeats: str = ""
+    superseded_by: str = ""
     begin_at_s: float = 0.0
     parallel: int = 0
 
@@ -258,6 +259,10 @@ def examine(place: OpenProject, request: RunRequest, basis: tuple[git.Snapshot, 
         prints = {id_: one.fingerprint for id_, one in inputs.items()}
         shared, found = lookup.look_elsewhere(place, request.kind, prints, missing)
         known, misses = known | found, {id_: why for id_, why in misses.items() if id_ not in found}
+    if any(node.job.secrets and node.id in misses for node in full):
+        from openbell.wiring.left_secrets import job_masker
+
+        misses |= {node.id: job_masker(node.job).mask(misses[node.id]) for node in full if node.id in misses}
     return Examined(seen, planned, full, graph, path, inputs, manifests, known, misses, finder, taken, shared)
 
 
@@ -316,6 +321,7 @@ async def execute(
     from openbell.wiring.durations import plan_by_durations, remember_durations
     from openbell.wiring.eviction import evict
     from openbell.wiring.jobs import LocalJobRunner
+    from openbell.wiring.left_secrets import without_secrets
     from openbell.wiring.leftovers import end_leftovers
     from openbell.wiring.reports import ReportReader
     from openbell.wiring.shared_store import is_untrusted
@@ -328,19 +334,22 @@ async def execute(
         good = result.outcome in ("success", "not-checked") and result.reports.may_be_kept
         if node.job.cache and good and not is_untrusted():
             stored = Stored(workplace.run, time.time(), result)
-            store.keep(stored, prepared.manifests[node.id], log)
+            manifest = without_secrets(prepared.manifests[node.id], node.job)
+            store.keep(stored, manifest, log)
             if shared:
-                shared.leave(node, stored, prepared.manifests[node.id], log)
+                shared.leave(node, stored, manifest, log)
 
     if prepared.request.gather:
         from openbell.wiring.shared_run import Gathered
 
         state = plan_run(prepared.graph, len(prepared.graph))
         return await drive(state, prepared.hits, Gathered(prepared.taken), observer, cancel=cancel)
-    reader = ReportReader.of_run(prepared.place, prepared.finder)
+    left = [node for node in prepared.graph if node.id not in prepared.hits]
     runner = LocalJobRunner(
         workplace, store, prepared.inputs, known=prepared.known, on_line=on_line, keep=keep,
-        env_of=lambda node: job_environment(prepared, node.id), reader=reader,
+        env_of=lambda node: job_environment(prepared, node.id),
+        reader=ReportReader.of_run(prepared.place, prepared.finder),
+        only=left[0].id if len(left) == 1 and not left[0].job.retries else "",
     )  # fmt: skip
     runs: JobRunner = runner
     if any(node.job.regression_max_pct is not None for node in prepared.graph if node.id not in prepared.hits):
@@ -439,6 +448,7 @@ def document(
         prepared.workplace.run, prepared.plan.trigger.kind, prepared.plan.trigger.ref, prepared.snapshot.commit.id,
         bool(prepared.snapshot.dirty), final, release, round(duration_s, 3), jobs,
         tuple(deployments), (*notes, *told), findings, prepared.resumes, prepared.repeats,
+        superseded_by(prepared.workplace.folder) if final == "cancelled" else "",
         begin_at_s=round(begin_at_s, 3), parallel=slots(prepared),
     )  # fmt: skip
 

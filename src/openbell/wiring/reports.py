@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from openbell.adapters import shell
 from openbell.adapters.history import History
 from openbell.core.coverage import LineCoverage, count_changed, sum_up
 from openbell.core.history import Execution
+from openbell.core.masking import Masker
 from openbell.core.pipeline import JobNode
 from openbell.core.project import Job, Quarantine
 from openbell.core.report import Coverage, Reports, rewrite_texts
@@ -74,7 +74,7 @@ class ReportReader:
         self,
         node: JobNode,
         out: Path,
-        masker: shell.Masker,
+        masker: Masker,
         *,
         tree: Path,
         files: Sequence[str] = (),

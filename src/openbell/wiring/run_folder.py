@@ -1,10 +1,13 @@
 """The folder of a run: made before its first job, in a state folder that git does not see."""
 
+import contextlib
 import secrets
 from pathlib import Path
 
 from openbell.ports import AdapterError
 from openbell.wiring.project import OpenProject
+
+SUPERSEDED_FILE = "superseded"
 
 
 def make_state(place: OpenProject) -> None:
@@ -42,3 +45,17 @@ def new_run(place: OpenProject) -> tuple[str, Path]:
     except OSError as error:
         raise unrecordable(place, error) from error
     raise AdapterError("openbell", "run", "no free name for a run", effect="not_applied")
+
+
+def supersede(folder: Path, *, by: str) -> None:
+    """Leave word for a run that a newer one takes its place; the first that does so is the one."""
+    with contextlib.suppress(OSError), (folder / SUPERSEDED_FILE).open("x") as stream:
+        stream.write(by)
+
+
+def superseded_by(folder: Path) -> str:
+    """Name the run that takes the place of this one; empty when there is none."""
+    try:
+        return (folder / SUPERSEDED_FILE).read_text()
+    except OSError:
+        return ""

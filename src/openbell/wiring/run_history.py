@@ -38,6 +38,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     release: str | None = None
     resumes: str = ""
     repeats: str = ""
+    superseded_by: str = ""
 
 
 class RunsDocument(msgspec.Struct, frozen=True):
@@ -99,6 +100,7 @@ def _of_document(document: RunDocument, began_s: float | None) -> RunSummary:
         release=document.release,
         resumes=document.resumes,
         repeats=document.repeats,
+        superseded_by=document.superseded_by,
     )
 
 

@@ -52,6 +52,7 @@ class Began(msgspec.Struct, frozen=True, kw_only=True, tag="began"):
     deploys: bool = True
     resumes: str = ""
     repeats: str = ""
+    group: str = ""
 
 
 class JobDone(msgspec.Struct, frozen=True, tag="job"):
@@ -85,7 +86,7 @@ class Recorder:
     Every method raises `AdapterError` when nothing can be written.
     """
 
-    def __init__(self, prepared: PreparedRun, *, deploys: bool) -> None:
+    def __init__(self, prepared: PreparedRun, *, deploys: bool, group: str = "") -> None:
         self._prepared = prepared
         self._observer: RunObserver | None = None
         seen, configuration = prepared.snapshot, prepared.place.configuration
@@ -102,6 +103,7 @@ class Recorder:
             deploys=deploys,
             resumes=prepared.resumes,
             repeats=prepared.repeats,
+            group=group,
         )
         self._append(began)
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from openbell.adapters.shell import Masker
 from openbell.adapters.store import Store, Stored
 from openbell.core.fingerprint import Manifest
+from openbell.core.masking import Masker
 from openbell.core.pipeline import JobNode, JobResult, Output
 from openbell.ports import AdapterError
 from openbell.wiring.surroundings import Inputs, Workplace
