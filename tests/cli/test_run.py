@@ -117,17 +117,18 @@ def test_what_runs_again_says_why(call: Call, quick: ScratchProject) -> None:
 
 
 @pytest.mark.slow
-def test_the_second_run_is_quick(quick: ScratchProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_second_run_loads_nothing_that_takes_long(
+    quick: ScratchProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """How long it takes is measured in bench/; a machine that does other things at the same time must not fail here."""
     isolate(monkeypatch, tmp_path)
-    command = [sys.executable, "-m", "openbell", "run"]
+    command = [sys.executable, "-X", "importtime", "-m", "openbell", "run"]
     subprocess.run(command, cwd=quick.root, check=True, capture_output=True)
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run(command, cwd=quick.root, check=True, capture_output=True)
-        took.append(time.perf_counter() - began)
-    # The promise is half a second; a machine that does other things at the same time gets three times that.
-    assert min(took) < 1.5
+    second = subprocess.run(command, cwd=quick.root, check=True, capture_output=True, text=True)
+    loaded = {line.rpartition("|")[2].strip() for line in second.stderr.splitlines() if line.startswith("import time:")}
+    assert "openbell.wiring.pipeline" in loaded
+    slow = {"asyncio", "rich", "httpx2", "psutil", "yaml", "numpy", "sqlalchemy", "opentelemetry"}
+    assert sorted(loaded & slow) == []
 
 
 def test_the_document(call: Call, quick: ScratchProject) -> None:
