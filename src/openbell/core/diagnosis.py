@@ -27,7 +27,7 @@ FOLLOWING_MAX = 12
 HINT_RANK = 3
 """Entries of this rank are hints, and count when nothing else is there."""
 
-_OURS = re.compile(r"^.*?/runs/[^/\s]+/work/[^/\s]+/")
+_OURS = re.compile(r"/\S*?/openbell-job-[^/\s]+/tree/")
 _FOREIGN = re.compile(r"^(?:/|<|\[|node:|\.venv/|.*(?:site-packages|node_modules)/)")
 _FRAME = re.compile(r"^[\s│|╷╵]+|\s*[│|]\s*$")
 
@@ -289,8 +289,7 @@ def _relative(place: str) -> str:
 
 def _clean(text: str) -> str:
     """Leave out where the job's copy of the tree was, and the frames that tools draw."""
-    kept = re.sub(r"/\S*?/runs/[^/\s]+/work/[^/\s]+/", "", _FRAME.sub("", text))
-    return kept.strip()[:LINE_LENGTH_MAX]
+    return _OURS.sub("", _FRAME.sub("", text)).strip()[:LINE_LENGTH_MAX]
 
 
 @cache
