@@ -1,3 +1,4 @@
+# size-ok: the whole of openbell.toml, one struct for each table
 """The configuration, `openbell.toml`, as frozen structs.
 
 Every default here is a number of the user's specification, so a project that agrees with it writes nothing down. This
