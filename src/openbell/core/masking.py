@@ -26,6 +26,10 @@ BASE64_LENGTH_MIN = 8
 BASE64_WIDTHS = (64, 76)
 """Where `openssl base64` and `base64` end their lines."""
 
+BEGINNING_BYTES = 16
+COMPARED_MAX = 300
+"""So many forms are compared with each other to look for fewer; of more there is no use."""
+
 MASK = "***"
 
 _TERMINAL_COMMANDS = re.compile(
@@ -49,9 +53,7 @@ class Masker:
     """Replaces secret values in texts and in bytes."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        parts = [part for value in values for part in (value, *value.splitlines())]
-        kept = [part for part in parts if len(part.strip()) >= MASKED_LENGTH_MIN]
-        forms = dict.fromkeys(_encode(form) for part in kept for form in _forms(part))
+        forms = dict.fromkeys(_encode(form) for value in values for form in _forms_of_value(value))
         squeezed = dict.fromkeys(_UNSEEN.sub(b"", form) for form in forms)
         self._forms = tuple(form for form in forms if len(form.strip()) >= MASKED_LENGTH_MIN)
         self._squeezed = tuple(form for form in squeezed if len(form.strip()) >= MASKED_LENGTH_MIN)
@@ -115,11 +117,7 @@ class Masker:
         tail = squeezed[-(self.longest_bytes - 1) :]
         first = len(tail)
         for form in self._squeezed:
-            at = tail.find(form[:1], max(0, len(tail) - len(form) + 1))
-            while 0 <= at < first:
-                if form.startswith(tail[at:]):
-                    first = at
-                at = tail.find(form[:1], at + 1)
+            first = min(first, _beginning_at_end(form, tail))
         return len(content) if first == len(tail) else begin + place(len(squeezed) - len(tail) + first)
 
 
@@ -149,6 +147,22 @@ def _decode(content: bytes) -> str:
 
 def _squeeze(content: bytes) -> bytes:
     return _UNSEEN.sub(b"", content) if content.translate(None, _SEEN) else content
+
+
+def _beginning_at_end(form: bytes, content: bytes) -> int:
+    """Say from where on content ends as a form begins, without having all of it; its length if nowhere."""
+    start = max(0, len(content) - len(form) + 1)
+    # Longer beginnings are looked for by their first bytes: to compare all of it everywhere takes too long.
+    key = form[:BEGINNING_BYTES]
+    at = content.find(key, start) if len(form) > BEGINNING_BYTES else -1
+    while at >= 0:
+        if form.startswith(content[at:]):
+            return at
+        at = content.find(key, at + 1)
+    for at in range(max(start, len(content) - BEGINNING_BYTES + 1), len(content)):
+        if form.startswith(content[at:]):
+            return at
+    return len(content)
 
 
 def _occurrences(content: bytes, forms: Iterable[bytes]) -> Iterator[tuple[int, int]]:
@@ -187,10 +201,26 @@ def _squeeze_with_places(content: bytes) -> tuple[bytes, _Places]:
 
 def _shortest(forms: Iterable[bytes]) -> tuple[bytes, ...]:
     kept: list[bytes] = []
-    for form in sorted(forms, key=len):
+    found = sorted(forms, key=len)
+    if len(found) > COMPARED_MAX:
+        return tuple(found)
+    for form in found:
         if not any(other in form for other in kept):
             kept.append(form)
     return tuple(kept)
+
+
+def _forms_of_value(value: str) -> Iterator[str]:
+    """Write a secret in all ways, and each of its lines in those in which a key of many lines is printed in parts."""
+    lines = value.splitlines()
+    if len(value.strip()) >= MASKED_LENGTH_MIN:
+        yield from _forms(value)
+    for line in lines if len(lines) > 1 else ():
+        if len(line.strip()) >= MASKED_LENGTH_MIN:
+            content = _encode(line)
+            yield from (*_escaped(line), content.hex(), content.hex().upper())
+            for text in _base64_forms(content):
+                yield from (text, text.translate({ord("+"): "-", ord("/"): "_"}))
 
 
 def _forms(secret: str) -> Iterator[str]:
