@@ -1,10 +1,11 @@
 """Check that every dependency that ships with the engine has a licence that the policy allows, as an SPDX expression.
 
-Usage: python checks/licences.py requirements.lock   Which packages ship stands in the lock file, their licences in
-what is installed here: License-Expression (PEP 639), else the classifiers, else the field License. "X OR Y" needs one
-that is allowed, "X AND Y" both; a licence that is no expression is refused, for somebody must look.
+Usage: python checks/licences.py requirements.lock FINDINGS   Which packages ship stands in the lock file, their
+licences in what is installed here: License-Expression (PEP 639), else the classifiers, else the field License.
+"X OR Y" needs one that is allowed, "X AND Y" both; a licence that is no expression is refused, for somebody must look.
 """
 
+import json
 import re
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -73,10 +74,11 @@ def problem_of(licence: str) -> str | None:
     return None if is_allowed(expression) else f"{licence!r} is not allowed"
 
 
-def main(requirements: str) -> int:
-    """Compare the licences of the locked packages with the policy."""
+def main(requirements: str, findings: str) -> int:
+    """Compare the licences of the locked packages with the policy; what is refused is written down as lines of JSON."""
     names = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", Path(requirements).read_text(), re.MULTILINE)
-    found = refused = 0
+    found = 0
+    refused = []
     for name in names:
         try:
             package = distribution(name)
@@ -85,11 +87,13 @@ def main(requirements: str) -> int:
         found += 1
         problem = problem_of(stated(package))
         if problem:
-            refused += 1
-            print(f"{name} {package.version}: {problem}")
-    print(f"{found} packages, {refused} with a licence that is not allowed")
-    return 1 if refused or not found else 0
+            line = {"rule": "licence", "message": f"{name} {package.version}: {problem}", "key": f"{name}: {problem}"}
+            refused.append(json.dumps({**line, "path": requirements}))
+            print(line["message"])
+    Path(findings).write_text("".join(f"{line}\n" for line in refused))
+    print(f"{found} packages, {len(refused)} with a licence that is not allowed")
+    return 0 if found else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))
