@@ -26,7 +26,7 @@ def project(**env: str) -> Project:
             "api": Service(protocol="http", run=RUN, env=env, drain_timeout_s=5.0),
             "fix-gateway": Service(protocol="fix", run=f"{RUN} --http-port {{http_port}}", drain_timeout_s=5.0),
         },
-        order=("fix-gateway",),
+        order=("fix-gateway", "worker"),
         environments={"production": Environment(replicas=2)},
     )
 

@@ -284,8 +284,7 @@ async def test_the_status_tells_what_runs_where(environment: Environment) -> Non
     )
     (blue,) = found.slots
     assert (blue.slot, blue.version, blue.weight_pct, blue.fix_sessions) == ("blue", "1.0.0", 100, True)
-    # Those that `order` does not name come by their names: a manifest is written in one way only.
-    assert [service.service for service in blue.services] == ["fix-gateway", "api", "worker"]
+    assert [service.service for service in blue.services] == ["fix-gateway", "worker", "api"]
     assert all(instance.healthy and instance.state == "running" for instance in blue.instances)
     assert found.addresses["api"] == environment.addresses()["api_url"]
 
