@@ -1,8 +1,10 @@
 """Is a benchmark slower than before? Judged by repeated, interleaved runs of both sides, not by one number.
 
-Each round measures base and candidate one after the other, so what disturbs the machine disturbs both. The interval of
-the ratio of their medians comes from a bootstrap over rounds: it is slower when even the lower end is beyond the bound,
-no slower when the upper end is within it, and undecided between. Undecided is said, and never called a pass.
+Each round measures base and candidate one after the other, so what disturbs the machine disturbs both. The median
+of the ratios of all rounds has an interval by a bootstrap over rounds: it is slower when even the lower end is beyond
+the bound, no slower when the upper end is within it, and undecided between. Not the ratio of the medians of both sides:
+what drifts from round to round is in both times of a round, and gone from their ratio. Undecided is said, and never
+called a pass.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; Kalibera and Jones, Rigorous
 Benchmarking in Reasonable Time (2013).
@@ -68,27 +70,24 @@ def compare(
     """Compare a benchmark by pairs of times (base, candidate) in seconds, one per round, all above 0."""
     from statistics import median  # Not before it is needed: it costs a run in which all is known more than the rest.
 
-    base, candidate = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    ratio = median(candidate) / median(base)
+    ratios = [candidate / base for base, candidate in pairs]
+    ratio = median(ratios)
     low = high = ratio
     decision: Decision = "undecided"
     if len(pairs) >= ROUNDS_MIN:
-        low, high = _bounds_of_ratio(base, candidate, resample)
+        low, high = _bounds_of_ratio(ratios, resample)
         bound = 1 + regression_max_pct / 100
         decision = "slower" if low > bound else "no slower" if high <= bound else "undecided"
-    return Comparison(name, median(base), median(candidate), ratio, low, high, len(pairs), decision)
+    base_s, candidate_s = median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)
+    return Comparison(name, base_s, candidate_s, ratio, low, high, len(pairs), decision)
 
 
-def _bounds_of_ratio(base: Sequence[float], candidate: Sequence[float], resample: Resample) -> tuple[float, float]:
+def _bounds_of_ratio(ratios: Sequence[float], resample: Resample) -> tuple[float, float]:
     from statistics import median
 
-    ratios = []
-    for _ in range(RESAMPLES):
-        drawn = resample(len(base))
-        ratios.append(median([candidate[place] for place in drawn]) / median([base[place] for place in drawn]))
-    ratios.sort()
+    drawn = sorted(median([ratios[place] for place in resample(len(ratios))]) for _ in range(RESAMPLES))
     tail = (1 - CONFIDENCE) / 2
-    return ratios[int(tail * RESAMPLES)], ratios[min(RESAMPLES - 1, int((1 - tail) * RESAMPLES))]
+    return drawn[int(tail * RESAMPLES)], drawn[min(RESAMPLES - 1, int((1 - tail) * RESAMPLES))]
 
 
 def compare_all(
