@@ -10,11 +10,10 @@ import msgspec
 from cyclopts import Parameter
 
 from openbell.adapters import git
-from openbell.adapters.toml import ConfigurationError
 from openbell.cli.interruption import calling
-from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, print_json, say
+from openbell.cli.refusals import REFUSALS, refuse
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, complain, print_json, say
 from openbell.core.regression import BenchDocument, Comparison
-from openbell.ports import AdapterError
 from openbell.wiring import pipeline
 from openbell.wiring.pipeline import PreparedRun, RunRequest, UsageError
 from openbell.wiring.project import OpenProject, open_project
@@ -59,10 +58,8 @@ def bench(
         prepared = pipeline.prepare(place, RunRequest(jobs=(_job(place, job),), use_cache=False))
         commit = git.resolve(place.root, base)[0] if base else None
         found = asyncio.run(_compare(prepared, commit, rounds))
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
+    except REFUSALS as error:
+        return refuse(error)
     if found is None:
         return INTERRUPTED
     if json:

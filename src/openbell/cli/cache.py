@@ -12,14 +12,15 @@ from openbell.adapters.store import Store, Usage
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli.interruption import calling
 from openbell.cli.progress import GLYPHS, WAITING
-from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, counted, print_json, say
+from openbell.cli.refusals import REFUSALS, refuse
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, complain, counted, print_json, say
 from openbell.core.fingerprint import Difference
 from openbell.core.project import COMMIT_STAGES
 from openbell.core.wording import duration
 from openbell.ports import AdapterError
 from openbell.wiring import eviction, explanation, verification
 from openbell.wiring.explanation import Explained, Explanation
-from openbell.wiring.pipeline import RunRequest, UsageError
+from openbell.wiring.pipeline import RunRequest
 from openbell.wiring.project import OpenProject, open_project
 
 VALUE_LENGTH_MAX = 60
@@ -56,10 +57,8 @@ def explain(
         place = open_project(Path.cwd(), tuple(policy or ()))
         names = job or tuple(name for name, one in place.project.jobs.items() if one.stage in COMMIT_STAGES)
         found = explanation.explain(place, RunRequest(ref=ref, jobs=names), against=against)
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
+    except REFUSALS as error:
+        return refuse(error)
     if json:
         print_json(found)
     else:
@@ -132,10 +131,8 @@ def verify(
     try:
         place = open_project(Path.cwd(), tuple(policy or ()))
         found = asyncio.run(_verify(place, RunRequest(jobs=job), number, seed))
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
+    except REFUSALS as error:
+        return refuse(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     if json:

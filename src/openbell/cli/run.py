@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
+from openbell.cli.refusals import refuse_run
 from openbell.cli.running import run_on, run_pipeline
 from openbell.cli.terminal import DONE, FAILED, complain, harmless, print_json, say
 from openbell.core.pipeline import slug
@@ -156,9 +157,7 @@ def log(
         return complain(str(error))
     found = pipeline.load_run(place, run)
     if found is None:
-        return complain(
-            f'there is no run "{run}" in {place.state.root}. Runs are kept until {pipeline.RUNS_KEPT} are newer.'
-        )
+        return refuse_run(place, run)
     if job is None:
         return _show_run(found, json=json)
     wanted = [entry for entry in found.jobs if job in (entry.name, slug(entry.name))]

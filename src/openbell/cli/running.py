@@ -15,15 +15,16 @@ import msgspec
 from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
 from openbell.cli.finding_lines import finding_lines
+from openbell.cli.refusals import REFUSALS, refuse
 from openbell.cli.slowness import slow_lines
-from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, WAITS, complain, is_lively, print_json, say
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, WAITS, is_lively, print_json, say
 from openbell.core.diagnosis import Diagnosis
 from openbell.core.pipeline import JobResult
 from openbell.core.schedule import RunOutcome
 from openbell.ports import AdapterError
 from openbell.wiring import concurrency, pipeline, releases, run_record
 from openbell.wiring.journalling import keep_for_reports
-from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest, UsageError
+from openbell.wiring.pipeline import Deploy, Deployment, PreparedRun, RunDocument, RunRequest
 from openbell.wiring.project import OpenProject, open_project
 
 if TYPE_CHECKING:
@@ -69,10 +70,8 @@ def _run(prepare: Callable[[], tuple[PreparedRun, str]], *, json: bool) -> int:
     try:
         prepared, held = prepare()
         found = _carry_out(prepared, held, quiet=json)
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
+    except REFUSALS as error:
+        return refuse(error)
     if json:
         print_json(found)
     return EXIT_CODES[found.outcome]

@@ -5,15 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from openbell.adapters.toml import ConfigurationError
 from openbell.cli import progress
 from openbell.cli.failures import failure_block
 from openbell.cli.finding_lines import finding_lines
+from openbell.cli.refusals import REFUSALS, refuse
 from openbell.cli.running import assess, diagnose_failures, run_jobs, run_until_done
-from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, USAGE, complain, counted, print_json, say
+from openbell.cli.terminal import DONE, FAILED, INTERRUPTED, counted, print_json, say
 from openbell.core.findings_documents import describe
 from openbell.core.pipeline import JobResult
-from openbell.ports import AdapterError
 from openbell.wiring import findings_overview, pipeline
 from openbell.wiring import scan as scanning
 from openbell.wiring.findings import LOOKED
@@ -54,10 +53,8 @@ def scan(
         prepared = pipeline.prepare(place, scanning.scan_request(place, ref=ref, parallel=jobs))
         outcome, results = run_jobs(prepared, quiet=json)
         found = _finish(prepared, results)
-    except (ConfigurationError, UsageError) as error:
-        return complain(str(error))
-    except AdapterError as error:
-        return complain(f"{error.system}: {error.message}", code=USAGE if error.system == "git" else FAILED)
+    except REFUSALS as error:
+        return refuse(error)
     for line in _closing(prepared, results, found):
         say(line)
     if json:

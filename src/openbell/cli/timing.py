@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from openbell.adapters.toml import ConfigurationError
+from openbell.cli.refusals import refuse_run
 from openbell.cli.slowness import timed_jobs
 from openbell.cli.terminal import DONE, complain, counted, print_json, say
 from openbell.core.narrative import duration
@@ -48,9 +49,7 @@ def timing(
         return complain(str(error))
     found = pipeline.load_run(place, run)
     if found is None:
-        return complain(
-            f'there is no run "{run}" in {place.state.root}. Runs are kept until {pipeline.RUNS_KEPT} are newer.'
-        )
+        return refuse_run(place, run)
     seen = look_at(place, found)
     if json:
         print_json(seen)

@@ -96,9 +96,9 @@ def select_files(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
 def mark_border(tree: Path) -> None:
     """Keep tools from looking for a `.gitignore` above a job's copy of the tree.
 
-    The state folder's own says that all below it is nobody's business, and lies above the copies of jobs: tools that
-    honour it (ruff, hatchling) would find no file at all, and pass. They stop where something is called `.git`. Outside
-    of a repository nothing lies above, and a `.git` that is none would be asked for its commit (Go does).
+    Where TMPDIR lies in a repository, that one may ignore the copy: tools that honour it (ruff, hatchling) would find
+    no file at all, and pass. They stop where something is called `.git`. Outside of a repository nothing lies above,
+    and a `.git` that is none would be asked for its commit (Go does).
     """
     if any((folder / ".git").exists() for folder in tree.parents):
         (tree / ".git").mkdir(exist_ok=True)
