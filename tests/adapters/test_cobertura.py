@@ -60,7 +60,7 @@ def test_what_is_no_cobertura(tmp_path: Path) -> None:
         cobertura.read(file)
 
 
-CLASSES = """<coverage line-rate="0.5"><sources><source>/build/work/3f/src</source></sources><packages>
+CLASSES = """<coverage line-rate="0.5"><sources><source>/build/copy/3f/src</source></sources><packages>
 <package name="p"><classes><class filename="p/a.py"><lines><line number="1" hits="1"/>
 <line number="2" hits="0"/></lines></class><class filename="p/a.py"><lines><line number="2" hits="3"/>
 <line number="x" hits="1"/><line number="9" hits="-1"/>
@@ -72,4 +72,4 @@ def test_lines_of_classes(tmp_path: Path) -> None:
     found = cobertura.read(write(tmp_path, CLASSES))
     assert found.hits == {"p/a.py": {1: True, 2: True}, "p/b.py": {4: False}}
     assert found.counts == {"p/a.py": (2, 2), "p/b.py": (0, 1)}
-    assert found.roots == ("/build/work/3f/src",)
+    assert found.roots == ("/build/copy/3f/src",)

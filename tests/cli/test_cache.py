@@ -2,16 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from openbell.adapters.store import Store
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import QUICK, ScratchProject, isolate
 
-Call = Callable[..., tuple[int, str, str]]
 UNSOUND = '[jobs.chance]\nstage = "quality"\nrun = "date +%s%N > {out}/now"\noutputs = ["now"]\n'
 
 
@@ -20,14 +18,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
     isolate(monkeypatch, tmp_path)
     project = ScratchProject(tmp_path / "p", QUICK + UNSOUND)
     monkeypatch.chdir(project.root)
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return caller(capsys)
 
 
 def test_explain_says_what_changed(call: Call) -> None:

@@ -2,18 +2,16 @@
 
 import datetime as dt
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openbell.adapters.ledger import Ledger
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import ScratchProject, isolate
 from tests.fakes.scanners import SCANNED, SCANNER
 
-Call = Callable[..., tuple[int, str, str]]
 SOON = (dt.datetime.now(tz=dt.UTC).date() + dt.timedelta(days=30)).isoformat()
 
 
@@ -30,14 +28,7 @@ def call(
 ) -> Call:
     isolate(monkeypatch, tmp_path)
     monkeypatch.chdir(project.root)
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return caller(capsys)
 
 
 def document(call: Call, *arguments: str) -> dict[str, Any]:

@@ -1,18 +1,15 @@
 """`init` and `check` as a person meets them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.configurations import SOUND
 from tests.fakes.projects import isolate
 from tests.fakes.repositories import Repository
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -25,13 +22,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return caller(capsys)
 
 
 def test_init_writes_what_check_accepts(root: Path, call: Call) -> None:

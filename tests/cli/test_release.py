@@ -2,19 +2,17 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from openbell.adapters import dsse
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import ScratchProject, isolate
 
 if find_spec("securesystemslib") is None:
     pytest.skip("needs openbell[images]", allow_module_level=True)
-Call = Callable[..., tuple[int, str, str]]
 SOURCE = "https://example.com/acme/shop"
 SHOP = f"""
 [project]
@@ -46,10 +44,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
     def run_command(project: ScratchProject, *arguments: str, key: str = "") -> tuple[int, str, str]:
         monkeypatch.chdir(project.root)
         monkeypatch.setenv("OPENBELL_SIGNING_KEY", key)
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return caller(capsys)(*arguments)
 
     return run_command
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ import pytest
 
 from openbell.cli import progress, running
 from openbell.cli.main import run_at_once
-from openbell.cli.parser import parse_and_run
 from openbell.wiring import pipeline, releases
 from openbell.wiring.pipeline import Deployment
 from openbell.wiring.project import OpenProject
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import QUICK, ScratchProject, isolate
 
-Call = Callable[..., tuple[int, str, str]]
 FAILING = """
 [project]
 name = "failing"
@@ -51,10 +50,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
 
     def run_command(project: ScratchProject, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(project.root)
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return caller(capsys)(*arguments)
 
     return run_command
 

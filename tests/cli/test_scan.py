@@ -1,18 +1,16 @@
 """`openbell scan`: what runs again, what a scan says and tells, and that what could not be asked is no pass."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openbell.adapters.sqlite import read_now
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import ScratchProject, isolate
 from tests.fakes.scanners import SCANNED, SCANNER, sarif
 
-Call = Callable[..., tuple[int, str, str]]
 AUDIT = """
 [jobs.audit]
 stage = "quality"
@@ -48,14 +46,7 @@ def call(
 ) -> Call:
     isolate(monkeypatch, tmp_path)
     monkeypatch.chdir(project.root)
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return caller(capsys)
 
 
 def scan(call: Call, *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -1,12 +1,11 @@
 """`tests` and `report` as a person meets them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from openbell.cli.parser import parse_and_run
+from tests.fakes.commands import Call, caller
 from tests.fakes.projects import ScratchProject, isolate
 
 PROJECT = """
@@ -27,7 +26,6 @@ test = "t::b"
 owner = "Ada"
 until = 9999-12-31
 """
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -36,14 +34,7 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Capture
     project = ScratchProject(tmp_path / "p", PROJECT)
     project.repository.commit("feat: a", {"a.txt": "other\n"})
     monkeypatch.chdir(project.root)
-
-    def run_command(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = parse_and_run(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run_command
+    return caller(capsys)
 
 
 def test_before_the_first_run_nothing_is_known(call: Call) -> None:

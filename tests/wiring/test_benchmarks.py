@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from openbell.cli.parser import parse_and_run
-from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.pipeline import JobResult
 from openbell.wiring import pipeline
 from openbell.wiring.pipeline import RunRequest
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 
 COMPARED = """
@@ -28,16 +29,6 @@ test ! -f new.txt || echo "BenchmarkNew 1 5 ns/op" >> {out}/bench.txt
 reports = { gobench = "bench.txt" }
 regression_max_pct = 10
 """
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture

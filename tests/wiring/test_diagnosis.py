@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from openbell.core.diagnosis import Diagnosis
-from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.pipeline import JobResult
 from openbell.wiring import pipeline
 from openbell.wiring.diagnosis import LINES_MAX, diagnose_run, locate, look_back, read_lines
 from openbell.wiring.pipeline import PreparedRun, RunRequest
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 
 BROKEN = """
@@ -34,16 +35,6 @@ fix = "wait until seven"
 jobs = ["unit"]
 """
 FEED = '[project]\nname = "x"\n[jobs.unit]\nstage = "test"\nrun = "echo error: the feed lse is gone; exit 1"\n'
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(autouse=True)

@@ -16,18 +16,11 @@ from openbell.wiring import findings, pipeline
 from openbell.wiring.pipeline import RunRequest
 from openbell.wiring.releases import ReleaseBuilt
 from openbell.wiring.rollouts import JournalNotifier
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 from tests.fakes.scanners import SCANNED, SCANNER, sarif
 
 CRITICAL, HIGH, LOW = "eval(x)\n", "exec(x)\n", "assert x\n"
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: Any, attempt: int) -> None: ...
-
-    def job_ended(self, result: Any) -> None: ...
 
 
 @pytest.fixture(autouse=True)

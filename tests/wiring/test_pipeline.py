@@ -11,22 +11,13 @@ import pytest
 
 from openbell.adapters.sqlite import SqliteJournal
 from openbell.adapters.store import Store
-from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.pipeline import JobResult
 from openbell.core.release import Release
 from openbell.ports import AdapterError
 from openbell.wiring import pipeline, releases, run_history
 from openbell.wiring.pipeline import PreparedRun, RunRequest, UsageError
+from tests.fakes.observers import Silent
 from tests.fakes.projects import QUICK, ScratchProject, isolate
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from openbell.wiring import pipeline
 from openbell.wiring.pipeline import PreparedRun, RunRequest
 from openbell.wiring.reports import NO_CHANGES, ReportReader
 from openbell.wiring.tests_overview import overview
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 
 SUITE = """<testsuite><testcase classname="t" name="a"/><testcase classname="t" name="b"><failure message="hunter22"/>
@@ -76,16 +77,6 @@ coverage_changed_min_pct = 80
 def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], ScratchProject]:
     isolate(monkeypatch, tmp_path)
     return lambda configuration: ScratchProject(tmp_path / "p", configuration)
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 async def run(project: ScratchProject, request: RunRequest | None = None) -> tuple[PreparedRun, JobResult]:

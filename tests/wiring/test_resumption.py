@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from openbell.core.pipeline import JobNode, JobResult
+from openbell.core.pipeline import JobResult
 from openbell.wiring import pipeline, resumption, run_record
 from openbell.wiring.pipeline import PreparedRun, RunRequest, UsageError
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 
 PROJECT = """
@@ -27,16 +28,6 @@ outputs = ["checked"]
 stage = "build"
 run = "echo last >> $HOME/ran; echo > {out}/last"
 """
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from openbell.core.pipeline import JobNode, JobResult
 from openbell.wiring import pipeline
 from openbell.wiring.pipeline import PreparedRun, RunRequest
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 
 SHARDED = """
@@ -29,16 +29,6 @@ outputs = ["ran-*"]
 reports = { junit = "j.xml" }
 """
 TIMES_S = {f"test_{name}.py": f"{duration_s}\n" for name, duration_s in zip("abcdef", (9, 5, 4, 3, 3, 3), strict=True)}
-
-
-class Silent:
-    """Watches nothing."""
-
-    def job_started(self, node: JobNode, attempt: int) -> None:
-        """Say nothing."""
-
-    def job_ended(self, result: JobResult) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from openbell.ports import AdapterError
 from openbell.wiring import pipeline, shared_run
 from openbell.wiring.pipeline import PreparedRun, RunRequest, UsageError
 from openbell.wiring.project import open_project
+from tests.fakes.observers import Silent
 from tests.fakes.projects import ScratchProject, isolate
 from tests.fakes.repositories import Repository
-from tests.wiring.test_pipeline import Silent
 
 SPREAD = """
 [project]
